@@ -1,0 +1,1 @@
+"""Admit, a self-hosted server for enrollment."""

@@ -1,0 +1,50 @@
+"""The one clock and the one dice: nothing else asks for the time or for a random id."""
+
+import os
+import random
+import secrets
+import time
+from collections.abc import Callable
+
+Clock = Callable[[], int]
+"""Returns the current time in UTC milliseconds since 1970. Tests supply their own."""
+
+DAY_MS = 86_400_000
+
+
+def now() -> int:
+    """Current time in UTC milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def utc_day(at_ms: int) -> int:
+    """The number of whole UTC days between 1970 and `at_ms`."""
+    return at_ms // DAY_MS
+
+
+def new_id(prefix: str) -> str:
+    """A random identifier such as `usr_0199ab…`: 120 random bits in hex, safe in URLs and free of `.`.
+
+    It begins with the time in milliseconds, so that rows which are written together lie together in an index.
+    """
+    return f"{prefix}_{now() & 0xFF_FFFF_FFFF:010x}{random_bytes(15).hex()}"
+
+
+def random_bytes(count: int) -> bytes:
+    """`count` bytes that nobody can predict, for nonces."""
+    return os.urandom(count)
+
+
+def new_secret(prefix: str = "") -> str:
+    """A secret of 256 random bits in URL-safe base64 behind `prefix`."""
+    return prefix + secrets.token_urlsafe(32)
+
+
+def new_code(digits: int) -> str:
+    """A one-time code of `digits` decimal digits, leading zeros kept."""
+    return f"{secrets.randbelow(10**digits):0{digits}d}"
+
+
+def jitter(seconds: float) -> float:
+    """`seconds`, half as long to half as long again, so that those who wait do not come back as a herd."""
+    return seconds * random.uniform(0.5, 1.5)  # noqa: S311  (no secret)

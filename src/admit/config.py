@@ -1,0 +1,387 @@
+"""The settings of a server: read once at the edge, checked all together, then never changed."""
+
+import difflib
+import ipaddress
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import SplitResult, urlsplit
+
+import msgspec
+
+from admit.errors import ConfigError
+
+PREFIX = "ADMIT_"
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+# Kubernetes describes a service called "admit" to every pod beside it in variables of these names.
+_SERVICE_LINK = re.compile(r"ADMIT_(SERVICE_(HOST|PORT\w*)|PORT_\d+_\w+)")
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything an operator can set. Names in the environment are these in capitals behind ADMIT_."""
+
+    database_url: str
+    """`sqlite:///FILE` or `postgresql://…`."""
+    database_listen_url: str | None
+    """A direct `postgresql://…` for LISTEN where DATABASE_URL leads to a pooler in transaction mode."""
+    migrate: Literal["auto", "manual"]
+    """Whether a starting server brings the schema up to date itself."""
+    public_url: str
+    """The address that users open, without a slash at its end. Issuer of every token is PUBLIC_URL/<app>."""
+    secret_key: str
+    """The key ring, newest key first, separated by commas; "": one is kept beside the SQLite file."""
+    mail_url: str
+    """`smtp://…`, `smtps://…`, `file:///path/mails.jsonl` or `inbox:` (a page, on loopback only)."""
+    mail_sender: str
+    """The From of mails, where an app names none."""
+    access_token_seconds: int
+    """Life of an access token, 5 s to 1 day. Clients refresh at every sync below 5 minutes."""
+    refresh_token_days: int
+    """Life of a refresh token, 1 to 3,650 days."""
+    otp_seconds: int
+    """Life of a mailed code, 30 s to 1 day."""
+    trusted_proxies: tuple[Network, ...]
+    """Networks whose X-Forwarded-For and X-Forwarded-Proto are believed."""
+    egress_allow: str
+    """Private hosts and CIDR blocks that hooks may reach all the same, separated by commas."""
+    rate_limits: str
+    """`on` (the contract's figures), `off`, or the path of a TOML file with other figures."""
+    host: str
+    """The address to listen on."""
+    port: int
+    """The port to listen on; 0 takes any that is free."""
+    workers: int
+    """Server processes, 1 to 64. More than one needs PostgreSQL."""
+    log_level: Literal["debug", "info", "warning", "error"]
+    """The least important line that is still logged."""
+
+    @property
+    def on_sqlite(self) -> bool:
+        """True when the database is a file of which only one process may be the server."""
+        return self.database_url.startswith("sqlite:")
+
+    @property
+    def on_loopback(self) -> bool:
+        """True when nobody but this machine can reach the server."""
+        return is_loopback(self.host)
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str], overrides: Mapping[str, str] | None = None) -> "Settings":
+        """Settings from `overrides` (by field name), `environ`, the file of ADMIT_CONFIG, or the defaults.
+
+        Raises ConfigError that names every wrong value, one sentence a line.
+        """
+        problems: list[str] = []
+        given = _from_file(environ, problems) | _from_environment(environ, problems) | dict(overrides or {})
+        values: dict[str, Any] = {
+            setting.name: value
+            for setting in SETTINGS
+            if (value := _parsed(setting, given.get(setting.name, setting.default), problems)) is not None
+        }
+        if not problems:
+            _derive(values, problems)
+        if problems:
+            raise ConfigError("\n".join(problems))
+        return cls(**values | {"database_listen_url": values["database_listen_url"] or None})
+
+    def __repr__(self) -> str:
+        shown = (f"{s.name}={getattr(self, s.name)!r}" for s in SETTINGS if not s.secret)
+        return f"Settings({', '.join(shown)})"
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """How one setting is read. `parse` raises ValueError with what is wrong, as "is …" without the value."""
+
+    name: str
+    parse: Callable[[str], object]
+    default: str
+    example: str
+    secret: bool = False  # may come from a file named by …_FILE; never shown
+
+    @property
+    def variable(self) -> str:
+        """Its name in the environment."""
+        return PREFIX + self.name.upper()
+
+
+def is_loopback(host: str) -> bool:
+    """True for `localhost`, names below it, and addresses of the loopback networks."""
+    name = host.strip("[]").lower().rstrip(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+# Where values come from
+
+
+def _from_environment(environ: Mapping[str, str], problems: list[str]) -> dict[str, str]:
+    by_variable = {setting.variable: setting for setting in SETTINGS}
+    files = {setting.variable + "_FILE": setting for setting in SETTINGS if setting.secret}
+    given: dict[str, str] = {}
+    for variable in sorted(name for name in environ if name.startswith(PREFIX)):
+        value = environ[variable]
+        if _SERVICE_LINK.fullmatch(variable) or (variable == "ADMIT_PORT" and value.startswith("tcp://")):
+            continue
+        if variable in by_variable:
+            given[by_variable[variable].name] = value.strip()
+        elif variable in files:
+            if files[variable].variable in environ:
+                problems.append(
+                    f"{variable} and {files[variable].variable} are both set. Remove one of them."
+                )
+            elif (text := _content(variable, value, problems)) is not None:
+                given[files[variable].name] = text
+        elif variable != "ADMIT_CONFIG":
+            problems.append(_unknown(variable, [*by_variable, *files, "ADMIT_CONFIG"]))
+    return given
+
+
+def _from_file(environ: Mapping[str, str], problems: list[str]) -> dict[str, str]:
+    path = environ.get("ADMIT_CONFIG", "")
+    if not path:
+        return {}
+    if (text := _content("ADMIT_CONFIG", path, problems)) is None:
+        return {}
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        problems.append(f"ADMIT_CONFIG names {path!r}, which is not TOML: {error}. Example: port = 8080")
+        return {}
+    names = {setting.name: setting for setting in SETTINGS}
+    files = {setting.name + "_file": setting for setting in SETTINGS if setting.secret}
+    given: dict[str, str] = {}
+    for key, value in table.items():
+        name = key.lower().removeprefix(PREFIX.lower())
+        if name in names:
+            if (one := _as_text(value)) is not None:
+                given[name] = one
+            else:
+                problems.append(
+                    f"{name.upper()} in {path} is neither a text, a number nor a list of texts. "
+                    f'Example: {name} = "{names[name].example}"'
+                )
+        elif name in files and isinstance(value, str):
+            if (secret := _content(f"{name.upper()} in {path}", value, problems)) is not None:
+                given[files[name].name] = secret
+        else:
+            problems.append(_unknown(key, [*names, *files]) + f" It stands in {path}.")
+    return given
+
+
+def _as_text(value: object) -> str | None:
+    match value:
+        case bool():
+            return None
+        case str() | int():
+            return str(value).strip()
+        case list() if all(isinstance(each, str) for each in value):
+            return ",".join(value)
+        case _:
+            return None
+
+
+def _content(variable: str, path: str, problems: list[str]) -> str | None:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        # Not the path: who mistakes the variable puts the secret itself there.
+        reason = (error.strerror or "") if isinstance(error, OSError) else "it is not UTF-8 text"
+        problems.append(f"{variable} names a file that cannot be read: {reason}.")
+        return None
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+    return f"{name} is not a setting of Admit." + (f" Is {near[0]} meant?" if near else " Remove it.")
+
+
+# What values must be
+
+
+def _parsed(setting: Setting, text: str, problems: list[str]) -> object | None:
+    try:
+        return setting.parse(text)
+    except ValueError as error:
+        shown = "" if setting.secret else f"is {text!r}, which "
+        problems.append(
+            f"{setting.name.upper()} {shown}{error}. Example: {setting.variable}={setting.example}"
+        )
+        return None
+
+
+def _derive(values: dict[str, Any], problems: list[str]) -> None:
+    """Fills what depends on other settings and checks what only fits together."""
+    sqlite = values["database_url"].startswith("sqlite:")
+    local = is_loopback(values["host"])
+    if not values["public_url"] and local:
+        name = "[::1]" if values["host"] == "::1" else "localhost"
+        values["public_url"] = f"http://{name}:{values['port']}"
+    if not values["public_url"]:
+        problems.append(
+            "PUBLIC_URL is not set. Set it to the address your users open, e.g. "
+            "ADMIT_PUBLIC_URL=https://login.example.com"
+        )
+    public = urlsplit(values["public_url"])
+    local = local and is_loopback(public.hostname or "")
+    if not values["mail_url"] and local:
+        values["mail_url"] = "inbox:"
+    if not values["mail_url"]:
+        problems.append(
+            "MAIL_URL is not set, so nobody could receive a code. Set it to your mail server, e.g. "
+            "ADMIT_MAIL_URL=smtp://user:password@mail.example.com:587"
+        )
+    if values["mail_url"] == "inbox:" and not local:
+        problems.append(
+            "MAIL_URL is inbox:, which shows every code to whoever opens the page, so HOST and PUBLIC_URL "
+            "must be on loopback. Use a mail server instead, e.g. "
+            "ADMIT_MAIL_URL=smtp://user:password@mail.example.com:587"
+        )
+    if not values["mail_sender"]:
+        name = public.hostname or "localhost"
+        values["mail_sender"] = f"no-reply@{'localhost' if ':' in name else name}"
+    if not values["secret_key"] and not sqlite:
+        problems.append(
+            "SECRET_KEY is not set. With PostgreSQL every server needs the same one: make it once with "
+            "`openssl rand -base64 48` and set ADMIT_SECRET_KEY_FILE=/run/secrets/admit-key"
+        )
+    if values["workers"] != 1 and sqlite:
+        problems.append(
+            "WORKERS is more than 1, but a SQLite file belongs to one process. Set ADMIT_WORKERS=1 or use "
+            "ADMIT_DATABASE_URL=postgresql://admit@localhost/admit"
+        )
+    if values["database_listen_url"] and sqlite:
+        problems.append("DATABASE_LISTEN_URL is set, but SQLite needs none. Remove it.")
+
+
+def _database(text: str) -> str:
+    if text.startswith("postgres://"):
+        text = "postgresql://" + text.removeprefix("postgres://")
+    if text.startswith("sqlite:///") and text.removeprefix("sqlite:///") not in ("", ":memory:"):
+        return text
+    if text.startswith("postgresql://") and _split(text).hostname:
+        return text
+    if text.startswith("postgresql:///"):  # a socket: the host is in the query or is libpq's own
+        return text
+    raise ValueError("is neither sqlite:///FILE nor postgresql://USER@HOST/DATABASE")
+
+
+def _listen_database(text: str) -> str:
+    if text and not text.startswith(("postgresql://", "postgres://")):
+        raise ValueError("is not postgresql://USER@HOST/DATABASE")
+    return text and _database(text)
+
+
+def _public_url(text: str) -> str:
+    if not text:
+        return ""
+    url = _split(text)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise ValueError("is not a whole http:// or https:// address")
+    if "@" in url.netloc or url.query or url.fragment or "?" in text or "#" in text:
+        raise ValueError("has a user, a query or a fragment")
+    if not re.fullmatch(r"[\x21-\x7e]+", text) or "//" in url.path:
+        raise ValueError("has characters that do not belong into an address")
+    return f"{url.scheme}://{url.netloc.lower()}{url.path.rstrip('/')}"
+
+
+def _split(text: str) -> SplitResult:
+    try:
+        url = urlsplit(text)
+        _ = url.port
+    except ValueError:
+        raise ValueError("is not an address") from None
+    return url
+
+
+def _mail_url(text: str) -> str:
+    if text in ("", "inbox:"):
+        return text
+    url = _split(text)
+    if (url.scheme in ("smtp", "smtps") and url.hostname) or (
+        url.scheme == "file" and not url.netloc and url.path
+    ):
+        return text
+    raise ValueError("is none of smtp://HOST, smtps://HOST, file:///PATH and inbox:")
+
+
+def _mail_sender(text: str) -> str:
+    if text and (not re.fullmatch(r"[^@\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+", text)):
+        raise ValueError("is not a mail address")
+    return text
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    found: list[Network] = []
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        try:
+            found.append(ipaddress.ip_network(part))
+        except ValueError:
+            raise ValueError(f"holds {part!r}, neither an address nor a network") from None
+    return tuple(found)
+
+
+def _limits(text: str) -> str:
+    if text in ("on", "off") or Path(text).is_file():
+        return text
+    raise ValueError("is neither on, off nor the path of a file")
+
+
+def _host(text: str) -> str:
+    if re.fullmatch(r"[0-9a-zA-Z.:_-]+", text):
+        return text
+    raise ValueError("is not an address to listen on")
+
+
+def _any(text: str) -> str:
+    return text
+
+
+def _number(low: int, high: int, unit: str = "") -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
+            raise ValueError(f"is not a whole number from {low} to {high}{unit}")
+        return int(text)
+
+    return parse
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"is none of {', '.join(choices)}")
+        return text
+
+    return parse
+
+
+SETTINGS = (
+    Setting(
+        "database_url", _database, "sqlite:///admit.db", "postgresql://admit@localhost/admit", secret=True
+    ),
+    Setting(
+        "database_listen_url", _listen_database, "", "postgresql://admit@db.internal:5432/admit", secret=True
+    ),
+    Setting("migrate", _one_of("auto", "manual"), "auto", "manual"),
+    Setting("public_url", _public_url, "", "https://login.example.com"),
+    Setting("secret_key", _any, "", "$(openssl rand -base64 48)", secret=True),
+    Setting("mail_url", _mail_url, "", "smtp://user:password@mail.example.com:587", secret=True),
+    Setting("mail_sender", _mail_sender, "", "login@example.com"),
+    Setting("access_token_seconds", _number(5, 86_400, " seconds"), "3600", "3600"),
+    Setting("refresh_token_days", _number(1, 3_650, " days"), "180", "180"),
+    Setting("otp_seconds", _number(30, 86_400, " seconds"), "900", "900"),
+    Setting("trusted_proxies", _networks, "", "10.0.0.0/8,127.0.0.1"),
+    Setting("egress_allow", _any, "", "receiver.internal,10.20.0.0/16"),
+    Setting("rate_limits", _limits, "on", "off"),
+    Setting("host", _host, "127.0.0.1", "0.0.0.0"),  # noqa: S104 - an example, not a default
+    Setting("port", _number(0, 65_535), "8080", "8080"),
+    Setting("workers", _number(1, 64), "1", "4"),
+    Setting("log_level", _one_of("debug", "info", "warning", "error"), "info", "info"),
+)
