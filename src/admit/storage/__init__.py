@@ -1,0 +1,1 @@
+"""The only room that knows which database holds the facts. It knows nothing of what they mean."""

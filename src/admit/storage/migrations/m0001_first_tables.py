@@ -1,0 +1,324 @@
+"""First tables."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
+
+def upgrade() -> None:
+    op.create_table(
+        "admissions",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("admission_id", TEXT, nullable=False),
+        sa.Column("user_id", TEXT, nullable=False),
+        sa.Column("method", TEXT, nullable=False),
+        sa.Column("policy", TEXT, nullable=False),
+        sa.Column("policy_version", sa.BigInteger(), nullable=False),
+        sa.Column("input_digest", TEXT, nullable=False),
+        sa.Column("fence", sa.BigInteger(), nullable=False),
+        sa.Column("lease_until", sa.BigInteger(), nullable=False),
+        sa.Column("opened_at", sa.BigInteger(), nullable=False),
+        sa.Column("settled_at", sa.BigInteger(), nullable=True),
+        sa.Column("verdict", TEXT, nullable=False),
+        sa.Column("code", TEXT, nullable=False),
+        sa.Column("message", TEXT, nullable=False),
+        sa.Column("reason", TEXT, nullable=False),
+        sa.Column("late", TEXT, nullable=False),
+        sa.Column("attempts", sa.BigInteger(), nullable=False),
+        sa.Column("latency_ms", sa.BigInteger(), nullable=False),
+        sa.Column("uid", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("app_id", "admission_id", name=op.f("pk_admissions")),
+    )
+    op.create_index(
+        op.f("ix_admissions_app_id_opened_at_admission_id"),
+        "admissions",
+        ["app_id", "opened_at", "admission_id"],
+        unique=False,
+    )
+    op.create_index(
+        op.f("ix_admissions_app_id_user_id_opened_at_admission_id"),
+        "admissions",
+        ["app_id", "user_id", "opened_at", "admission_id"],
+        unique=False,
+    )
+    op.create_index(
+        "uq_admissions_open",
+        "admissions",
+        ["app_id", "user_id"],
+        unique=True,
+        postgresql_where=sa.text("settled_at IS NULL"),
+        sqlite_where=sa.text("settled_at IS NULL"),
+    )
+    op.create_table(
+        "apps",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("name", TEXT, nullable=False),
+        sa.Column("user_ids", TEXT, nullable=False),
+        sa.Column("policy", TEXT, nullable=False),
+        sa.Column("settings", TEXT, nullable=False),
+        sa.Column("policy_version", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("changed_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("app_id", name=op.f("pk_apps")),
+        sa.UniqueConstraint("name", name=op.f("uq_apps_name")),
+    )
+    op.create_table(
+        "clients",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("client_id", TEXT, nullable=False),
+        sa.Column("secret_digest", TEXT, nullable=False),
+        sa.Column("scopes", TEXT, nullable=False),
+        sa.Column("owner", TEXT, nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("secret_changed_at", sa.BigInteger(), nullable=False),
+        sa.Column("revoked_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("app_id", "client_id", name=op.f("pk_clients")),
+    )
+    op.create_table(
+        "devices",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("uid", TEXT, nullable=False),
+        sa.Column("device_id", TEXT, nullable=False),
+        sa.Column("derived", TEXT, nullable=False),
+        sa.Column("key_thumbprint", TEXT, nullable=False),
+        sa.Column("first_seen_at", sa.BigInteger(), nullable=False),
+        sa.Column("last_seen_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("app_id", "uid", "device_id", name=op.f("pk_devices")),
+    )
+    op.create_table(
+        "email_codes",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("otp_id", TEXT, nullable=False),
+        sa.Column("email", TEXT, nullable=False),
+        sa.Column("intent", TEXT, nullable=False),
+        sa.Column("code_digest", TEXT, nullable=False),
+        sa.Column("guesses", sa.BigInteger(), nullable=False),
+        sa.Column("uses", sa.BigInteger(), nullable=False),
+        sa.Column("spent_by", TEXT, nullable=False),
+        sa.Column("completed_at", sa.BigInteger(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("app_id", "otp_id", name=op.f("pk_email_codes")),
+    )
+    op.create_index(op.f("ix_email_codes_expires_at"), "email_codes", ["expires_at"], unique=False)
+    op.create_table(
+        "event_logs",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("position", sa.BigInteger(), nullable=False),
+        sa.Column("epoch", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("app_id", name=op.f("pk_event_logs")),
+    )
+    op.create_table(
+        "events",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("position", sa.BigInteger(), nullable=False),
+        sa.Column("event_id", TEXT, nullable=False),
+        sa.Column("type", TEXT, nullable=False),
+        sa.Column("uid", TEXT, nullable=True),
+        sa.Column("occurred_at", sa.BigInteger(), nullable=False),
+        sa.Column("data", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("app_id", "position", name=op.f("pk_events")),
+    )
+    op.create_index(
+        op.f("ix_events_app_id_uid_position"), "events", ["app_id", "uid", "position"], unique=False
+    )
+    op.create_table(
+        "hook_secrets",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("secret_id", TEXT, nullable=False),
+        sa.Column("sealed", TEXT, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("ends_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("app_id", "secret_id", name=op.f("pk_hook_secrets")),
+    )
+    op.create_table(
+        "identities",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("issuer", TEXT, nullable=False),
+        sa.Column("subject", TEXT, nullable=False),
+        sa.Column("uid", TEXT, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("app_id", "issuer", "subject", name=op.f("pk_identities")),
+    )
+    op.create_index(op.f("ix_identities_app_id_uid"), "identities", ["app_id", "uid"], unique=False)
+    op.create_table(
+        "jobs",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("job_id", TEXT, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("payload", TEXT, nullable=False),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("due_at", sa.BigInteger(), nullable=False),
+        sa.Column("attempts", sa.BigInteger(), nullable=False),
+        sa.Column("fence", sa.BigInteger(), nullable=False),
+        sa.Column("detail", TEXT, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("finished_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("app_id", "job_id", name=op.f("pk_jobs")),
+    )
+    op.create_index(
+        "ix_jobs_due",
+        "jobs",
+        ["kind", "due_at"],
+        unique=False,
+        postgresql_where=sa.text("finished_at IS NULL"),
+        sqlite_where=sa.text("finished_at IS NULL"),
+    )
+    op.create_index(
+        "ix_jobs_finished",
+        "jobs",
+        ["finished_at"],
+        unique=False,
+        postgresql_where=sa.text("finished_at IS NOT NULL"),
+        sqlite_where=sa.text("finished_at IS NOT NULL"),
+    )
+    op.create_table(
+        "limits",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("bucket", TEXT, nullable=False),
+        sa.Column("window_end", sa.BigInteger(), nullable=False),
+        sa.Column("count", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("app_id", "bucket", "window_end", name=op.f("pk_limits")),
+    )
+    op.create_index(op.f("ix_limits_window_end"), "limits", ["window_end"], unique=False)
+    op.create_table(
+        "operator_tokens",
+        sa.Column("token_id", TEXT, nullable=False),
+        sa.Column("digest", TEXT, nullable=False),
+        sa.Column("label", TEXT, nullable=False),
+        sa.Column("app_id", TEXT, nullable=True),
+        sa.Column("scopes", TEXT, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=True),
+        sa.Column("revoked_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("token_id", name=op.f("pk_operator_tokens")),
+        sa.UniqueConstraint("digest", name=op.f("uq_operator_tokens_digest")),
+    )
+    op.create_table(
+        "origins",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("origin", TEXT, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("app_id", "origin", name=op.f("pk_origins")),
+    )
+    op.create_table(
+        "owners",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("email", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("app_id", "email", name=op.f("pk_owners")),
+    )
+    op.create_table(
+        "sessions",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("session_id", TEXT, nullable=False),
+        sa.Column("uid", TEXT, nullable=False),
+        sa.Column("device_id", TEXT, nullable=False),
+        sa.Column("ordinal", sa.BigInteger(), nullable=False),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("public_key", TEXT, nullable=False),
+        sa.Column("key_thumbprint", TEXT, nullable=False),
+        sa.Column("client_id", TEXT, nullable=True),
+        sa.Column("scopes", TEXT, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("authenticated_at", sa.BigInteger(), nullable=False),
+        sa.Column("signed_out_at", sa.BigInteger(), nullable=True),
+        sa.Column("refresh_until", sa.BigInteger(), nullable=False),
+        sa.Column("newest_stamp", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("app_id", "session_id", name=op.f("pk_sessions")),
+        sa.UniqueConstraint(
+            "app_id", "uid", "device_id", "ordinal", name=op.f("uq_sessions_app_id_uid_device_id_ordinal")
+        ),
+    )
+    op.create_table(
+        "signing_keys",
+        sa.Column("key_id", TEXT, nullable=False),
+        sa.Column("generation", sa.BigInteger(), nullable=False),
+        sa.Column("sealed", TEXT, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("signs_from", sa.BigInteger(), nullable=False),
+        sa.Column("published_until", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("key_id", name=op.f("pk_signing_keys")),
+        sa.UniqueConstraint("generation", name=op.f("uq_signing_keys_generation")),
+    )
+    op.create_table(
+        "user_words",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("word", TEXT, nullable=False),
+        sa.Column("uid", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("app_id", "word", "uid", name=op.f("pk_user_words")),
+    )
+    op.create_index(
+        op.f("ix_user_words_app_id_uid_word"), "user_words", ["app_id", "uid", "word"], unique=False
+    )
+    op.create_table(
+        "users",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("uid", TEXT, nullable=False),
+        sa.Column("user_id", TEXT, nullable=False),
+        sa.Column("email", TEXT, nullable=False),
+        sa.Column("email_verified", TEXT, nullable=False),
+        sa.Column("name", TEXT, nullable=False),
+        sa.Column("type", TEXT, nullable=False),
+        sa.Column("data", TEXT, nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("last_login_at", sa.BigInteger(), nullable=False),
+        sa.Column("valid_until", sa.BigInteger(), nullable=False),
+        sa.Column("eval_days_left", sa.BigInteger(), nullable=False),
+        sa.Column("eval_days_max", sa.BigInteger(), nullable=False),
+        sa.Column("active_day", sa.BigInteger(), nullable=False),
+        sa.Column("deactivated_at", sa.BigInteger(), nullable=True),
+        sa.Column("expired_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("app_id", "uid", name=op.f("pk_users")),
+        sa.UniqueConstraint("app_id", "user_id", name=op.f("uq_users_app_id_user_id")),
+    )
+    op.create_index(
+        op.f("ix_users_app_id_created_at_user_id"), "users", ["app_id", "created_at", "user_id"], unique=False
+    )
+    op.create_index(
+        op.f("ix_users_app_id_eval_days_left_user_id"),
+        "users",
+        ["app_id", "eval_days_left", "user_id"],
+        unique=False,
+    )
+    op.create_index(
+        op.f("ix_users_app_id_last_login_at_user_id"),
+        "users",
+        ["app_id", "last_login_at", "user_id"],
+        unique=False,
+    )
+    op.create_index(
+        op.f("ix_users_app_id_name_user_id"), "users", ["app_id", "name", "user_id"], unique=False
+    )
+    op.create_index(
+        op.f("ix_users_app_id_type_user_id"), "users", ["app_id", "type", "user_id"], unique=False
+    )
+    op.create_index(
+        op.f("ix_users_app_id_updated_at_user_id"), "users", ["app_id", "updated_at", "user_id"], unique=False
+    )
+    op.create_index(
+        op.f("ix_users_app_id_valid_until_user_id"),
+        "users",
+        ["app_id", "valid_until", "user_id"],
+        unique=False,
+    )
+    op.create_index(
+        "ix_users_deactivated",
+        "users",
+        ["app_id", "user_id"],
+        unique=False,
+        postgresql_where=sa.text("deactivated_at IS NOT NULL"),
+        sqlite_where=sa.text("deactivated_at IS NOT NULL"),
+    )
+    op.create_table(
+        "writers",
+        sa.Column("writer_id", TEXT, nullable=False),
+        sa.Column("batch", sa.BigInteger(), nullable=False),
+        sa.Column("seen_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("writer_id", name=op.f("pk_writers")),
+    )

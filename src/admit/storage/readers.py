@@ -1,0 +1,210 @@
+"""The readers: a few threads that answer queries on snapshots, apart from the writer."""
+
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from typing import Protocol
+
+import structlog
+from sqlalchemy import Connection, RootTransaction
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from admit.errors import StorageUnavailable
+from admit.storage.transaction import Transaction, mark_thread_of_units
+from admit.storage.watchdog import Guard
+from admit.storage.work import AWAY, STOPPING, Fault, Work, answer, answer_with, fail, meaning, run
+
+WAITING_QUERIES_MAX = 20_000
+WAITING_SECONDS_MAX = 5.0
+BATCH_QUERIES_MAX = 16
+TOGETHER_MAX = 256
+BATCH_SECONDS_MAX = 0.005
+AWAY_SECONDS = 0.25
+
+log = structlog.get_logger("admit.storage")
+
+
+class ReadEngine(Protocol):
+    """What the readers need to know of a database; `sqlite.py` and `postgres.py` implement it."""
+
+    def connect_reader(self) -> Connection: ...
+
+    def begin_reading(self, connection: Connection) -> RootTransaction: ...
+
+    def guard_of(self, connection: Connection) -> Guard: ...
+
+    def fault_of(self, error: DBAPIError) -> Fault: ...
+
+
+class Readers:
+    """Runs queries on `count` threads. Under load, queries share a snapshot that was taken after all of them
+    had been asked."""
+
+    def __init__(self, engine: ReadEngine, count: int) -> None:
+        self._engine = engine
+        self._count = count
+        self._waiting: deque[Work] = deque()
+        self._wake = threading.Condition()
+        self._idle = 0
+        self._closing = False
+        self._away_until = 0.0
+        self._own = threading.local()
+        self._threads = [
+            threading.Thread(target=self._run, name=f"admit-reader-{number}", daemon=True)
+            for number in range(count)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, work: Work) -> None:
+        """Queues `work`."""
+        with self._wake:
+            if self._closing:
+                raise StorageUnavailable(STOPPING)
+            if len(self._waiting) >= WAITING_QUERIES_MAX:
+                raise StorageUnavailable("Too much is waiting to be read. Try again in a moment.")
+            self._waiting.append(work)
+            self._wake.notify()
+
+    def close(self) -> None:
+        """Answers what is waiting, then ends the threads and their connections."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self) -> None:
+        mark_thread_of_units()
+        self._own.connection = None
+        while (batch := self._next_batch()) is not None:
+            try:
+                self._serve([work for work in batch if work.is_wanted(WAITING_SECONDS_MAX)])
+            except Exception:  # a bug of ours must not leave everybody waiting for ever
+                log.exception("storage.reader_failed", queries=len(batch))
+                self._disconnect()
+                fail(batch, AWAY)
+        self._disconnect()
+
+    def _next_batch(self) -> list[Work] | None:
+        """Waits for queries and takes this thread's share of them; None when none will come."""
+        with self._wake:
+            while not self._waiting:
+                if self._closing:
+                    return None
+                self._idle += 1
+                self._wake.wait()
+                self._idle -= 1
+            # Nobody waits behind another's query while a thread is idle.
+            share = 1 if self._idle else min(BATCH_QUERIES_MAX, 1 + len(self._waiting) // self._count)
+            batch = [self._waiting.popleft() for _ in range(min(share, len(self._waiting)))]
+            while self._waiting and len(batch) < TOGETHER_MAX and _are_alike(batch[-1], self._waiting[0]):
+                batch.append(self._waiting.popleft())
+            return batch
+
+    def _serve(self, batch: list[Work]) -> None:
+        """Answers `batch`, or puts the end of it back when its beginning takes long."""
+        while batch:
+            if time.monotonic() < self._away_until:
+                return fail(batch, AWAY)
+            try:
+                done = self._read_some(batch)
+            except Exception as error:
+                failed = _front(batch)
+                batch = batch[len(failed) :]
+                self._report(failed, error)
+            else:
+                self._put_back(batch[done:])
+                return None
+        return None
+
+    def _report(self, failed: list[Work], error: Exception) -> None:
+        """Answers queries that failed; where they were run together, no caller pays for another."""
+        if isinstance(error, DBAPIError) and self._engine.fault_of(error) is Fault.CONNECTION_LOST:
+            self._away_until = time.monotonic() + AWAY_SECONDS
+            fail(failed, AWAY)
+        elif len(failed) == 1:
+            answer_with(failed[0], meaning(error, self._engine.fault_of))
+        else:
+            for work in failed:
+                self._serve([work])
+
+    def _read_some(self, batch: list[Work]) -> int:
+        """Answers queries from the front of `batch`; returns how many. Raises when the first one fails.
+
+        Tries once more where the connection turned out to be a stale one.
+        """
+        try:
+            return self._read_once(batch)
+        except DBAPIError as error:
+            if self._engine.fault_of(error) not in (Fault.CONNECTION_LOST, Fault.TRY_AGAIN):
+                raise
+            self._disconnect()
+            return self._read_once(batch)
+
+    def _read_once(self, batch: list[Work]) -> int:
+        connection = self._connect()
+        transaction = self._begin(connection)
+        tx = Transaction(connection, self._engine.guard_of(connection), may_write=False)
+        stop_at = time.monotonic() + BATCH_SECONDS_MAX
+        done = 0
+        try:
+            while done < len(batch) and (done == 0 or time.monotonic() < stop_at):
+                group = _front(batch[done:])
+                run(tx, group)
+                done += len(group)
+        except Exception:
+            if done == 0:
+                raise
+        finally:
+            answer(batch[:done])
+            self._end(tx, transaction)
+        return done
+
+    def _begin(self, connection: Connection) -> RootTransaction:
+        try:
+            return self._engine.begin_reading(connection)
+        except BaseException:
+            self._disconnect()
+            raise
+
+    def _end(self, tx: Transaction, transaction: RootTransaction) -> None:
+        try:
+            transaction.rollback()
+        except SQLAlchemyError:
+            self._disconnect()
+        finally:
+            tx.end()
+
+    def _put_back(self, works: list[Work]) -> None:
+        if works:
+            with self._wake:
+                self._waiting.extendleft(reversed(works))
+                self._wake.notify()
+
+    def _connect(self) -> Connection:
+        if self._own.connection is None:
+            self._own.connection = self._engine.connect_reader()
+        connection: Connection = self._own.connection
+        return connection
+
+    def _disconnect(self) -> None:
+        if self._own.connection is not None:
+            connection, self._own.connection = self._own.connection, None
+            with suppress(SQLAlchemyError):
+                connection.invalidate()
+            with suppress(SQLAlchemyError):
+                connection.close()
+
+
+def _front(batch: list[Work]) -> list[Work]:
+    """The first query and those behind it that may run together with it."""
+    end = 1
+    while end < len(batch) and _are_alike(batch[0], batch[end]):
+        end += 1
+    return batch[:end]
+
+
+def _are_alike(first: Work, second: Work) -> bool:
+    return first.together and second.together and first.unit is second.unit

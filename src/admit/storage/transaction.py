@@ -1,0 +1,159 @@
+"""One open transaction, as a unit of work sees it."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, CursorResult, Executable
+from sqlalchemy.exc import DBAPIError
+
+from admit.errors import AdmitError
+from admit.storage.rows import Insertion
+from admit.storage.watchdog import Guard
+
+UNIT_ROWS_MAX = 5_000
+UNIT_SECONDS_MAX = 5.0
+FINISH_ROWS_MAX = 1_000_000
+
+T = TypeVar("T")
+Unit = Callable[["Transaction"], T]
+"""A unit of work: a plain function of an open transaction. It must be safe to run again."""
+
+Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]]
+
+_running: ContextVar[bool] = ContextVar("admit_unit_is_running", default=False)
+
+
+def unit_is_running() -> bool:
+    """True inside a unit of work, where nothing may leave the house."""
+    return _running.get()
+
+
+def mark_thread_of_units() -> None:
+    """Says that from now on everything this thread runs is a unit of work."""
+    _running.set(True)
+
+
+class UnitTooLarge(AdmitError):
+    """A unit touched more than UNIT_ROWS_MAX rows or ran longer than UNIT_SECONDS_MAX: chop the work."""
+
+    code = "unit_too_large"
+
+
+@dataclass(frozen=True)
+class Finisher:
+    """Work done once per commit for all items that units have deferred to it, right before the commit.
+
+    Hot rows are touched this way, last and in key order. Lower `rank` runs first.
+    """
+
+    rank: int
+    run: Callable[["Transaction", list[Any]], None]
+
+
+@dataclass(frozen=True)
+class Signal:
+    """A hint that a fact has changed: what kind (`topic`) and which (`key`). Never the fact itself."""
+
+    topic: str
+    key: str
+
+
+class Transaction:
+    """An open transaction. Units execute statements through it; the writer commits it."""
+
+    def __init__(self, connection: Connection, guard: Guard, *, may_write: bool = True) -> None:
+        self.connection = connection
+        self.dialect = connection.dialect.name
+        self.signals: dict[Signal, None] = {}
+        self._guard = guard
+        self._may_write = may_write
+        self._deferred: defaultdict[Finisher, list[Any]] = defaultdict(list)
+        self._broken = False
+        self.begin_unit()
+
+    def execute(self, statement: Executable, parameters: Parameters | None = None) -> CursorResult[Any]:
+        """Executes one statement, once per mapping where `parameters` is a sequence."""
+        self._may_go_on(statement.is_dml)
+        try:
+            result = self.connection.execute(statement, parameters)
+        except DBAPIError:
+            self._broken = True
+            raise
+        if statement.is_dml:
+            # Rows that are returned are not always counted; the time limit stands behind this one.
+            self._count(len(parameters) if isinstance(parameters, Sequence) else max(result.rowcount, 1))
+        return result
+
+    def insert(self, insertion: Insertion, rows: Sequence[Sequence[Any]]) -> int:
+        """Writes whole rows, cheaper than `execute`; returns how many were written."""
+        if not rows:
+            return 0
+        self._may_go_on(True)
+        try:
+            written = insertion.run(self.connection, rows)
+        except DBAPIError:
+            self._broken = True
+            raise
+        self._count(len(rows))
+        return written
+
+    def check(self) -> None:
+        """Raises RuntimeError when a unit has hidden that a statement failed: it would be half done."""
+        if self._broken:
+            raise RuntimeError("A unit of work went on after one of its statements had failed.")
+
+    def defer(self, finisher: Finisher, item: Any) -> None:
+        """Leaves `item` to `finisher`, which sees all items of this commit at once, last thing before it."""
+        self._deferred[finisher].append(item)
+
+    def signal(self, topic: str, key: str) -> None:
+        """Tells every process, once this transaction is committed, that `key` of `topic` has changed."""
+        self.signals[Signal(topic, key)] = None
+
+    def begin_unit(self, members: int = 1) -> None:
+        """Grants the next unit its own ceiling; a unit that stands for `members` callers gets theirs."""
+        self._grant(UNIT_ROWS_MAX * members)
+
+    def finish(self) -> None:
+        """Runs the deferred work. Called by the writer right before the commit."""
+        self._grant(FINISH_ROWS_MAX)
+        while self._deferred:
+            finisher = min(self._deferred, key=lambda each: each.rank)
+            finisher.run(self, self._deferred.pop(finisher))
+        self.check()
+
+    def end(self) -> None:
+        """Says that nothing runs any more."""
+        self._guard.release()
+
+    def adopt(self, part: "Transaction") -> None:
+        """Takes over what `part`, a unit that was run apart on the same connection, has deferred."""
+        self.signals |= part.signals
+        for finisher, items in part._deferred.items():
+            self._deferred[finisher] += items
+
+    def _may_go_on(self, writes: bool) -> None:
+        self.check()
+        if writes and not self._may_write:
+            raise RuntimeError("A query cannot change anything. Use Database.write.")
+        if time.monotonic() > self._deadline:
+            raise too_slow()
+
+    def _count(self, rows: int) -> None:
+        self._rows_left -= rows
+        if self._rows_left < 0:
+            raise UnitTooLarge(f"A unit of work touched more than {UNIT_ROWS_MAX} rows. Chop it.")
+
+    def _grant(self, rows: int) -> None:
+        self._rows_left = rows
+        self._deadline = time.monotonic() + UNIT_SECONDS_MAX
+        self._guard.hold(self._deadline)
+
+
+def too_slow() -> UnitTooLarge:
+    """The complaint about a unit that has used up its time."""
+    return UnitTooLarge(f"A unit of work ran for more than {UNIT_SECONDS_MAX:g} s. Chop it.")

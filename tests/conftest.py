@@ -1,0 +1,89 @@
+"""Fixtures that every test may use: a fresh database of each kind, and a key ring."""
+
+import asyncio
+import itertools
+import shutil
+import warnings
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from admit.storage.database import Database
+from admit.storage.migrate import migrate
+from admit.storage.sealing import KeyRing
+from tests.postgres import Cluster
+
+TEMPLATE = "admit_template"
+
+_numbers = itertools.count(1)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Silences the notice that pytest-asyncio's default for the loop of fixtures will change."""
+    warnings.filterwarnings("ignore", 'The configuration option "asyncio_default_fixture_loop_scope')
+
+
+@pytest.fixture(scope="session")
+def postgres_cluster() -> Iterator[Cluster]:
+    """One PostgreSQL for all tests of this process."""
+    cluster = Cluster()
+    try:
+        cluster.create()
+        yield cluster
+    finally:
+        cluster.remove()
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_cluster: Cluster) -> str:
+    """The name of a database with all tables, to be copied."""
+    migrate(postgres_cluster.create_database(TEMPLATE))
+    return TEMPLATE
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with all tables, to be copied."""
+    path = tmp_path_factory.mktemp("template") / "admit.db"
+    migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def postgres_url(postgres_cluster: Cluster, postgres_template: str) -> Iterator[str]:
+    """The URL of a fresh PostgreSQL database with all tables."""
+    name = f"test_{next(_numbers)}"
+    yield postgres_cluster.create_database(name, postgres_template)
+    postgres_cluster.drop_database(name)
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """The URL of a fresh SQLite file with all tables."""
+    path = tmp_path / "admit.db"
+    shutil.copy(sqlite_template, path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a fresh database with all tables, of each kind in turn."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """A fresh database with all tables, open on the running loop."""
+    database = Database(database_url)
+    database.signals.attach(asyncio.get_running_loop())
+    yield database
+    database.close()
+
+
+@pytest.fixture(scope="session")
+def ring() -> KeyRing:
+    """A key ring with one key."""
+    return KeyRing.parse("the-secret-key-of-all-tests-0123456789")

@@ -1,0 +1,127 @@
+"""Reads: consistent snapshots, apart from the writer."""
+
+import asyncio
+import threading
+import time
+from itertools import count
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from admit.errors import AdmitError, StorageUnavailable
+from admit.storage import readers
+from admit.storage.database import Database
+from admit.storage.transaction import Transaction
+from tests.contract.notes import VALUE, add_together, adding, all_notes, count_notes, make_notes
+
+
+@pytest.fixture(autouse=True)
+async def _notes(database: Database) -> None:
+    await make_notes(database)
+
+
+async def test_read_never_sees_half_a_unit(database: Database) -> None:
+    numbers = count()
+    stop = asyncio.Event()
+
+    def pair(tx: Transaction) -> None:
+        number = next(numbers)
+        adding(f"{number} first")(tx)
+        time.sleep(0.002)
+        adding(f"{number} second")(tx)
+
+    async def write() -> None:
+        while not stop.is_set():
+            await database.write(pair)
+
+    async def read() -> set[int]:
+        seen: set[int] = set()
+        while len(seen) < 10:
+            seen.add(await database.read(count_notes))
+        return seen
+
+    writing = [asyncio.create_task(write()) for _ in range(3)]
+    seen = set[int]().union(*await asyncio.gather(*(read() for _ in range(3))))
+    stop.set()
+    await asyncio.gather(*writing)
+    assert all(number % 2 == 0 for number in seen)
+
+
+async def test_statements_of_one_read_see_the_same_moment(database: Database) -> None:
+    looked, written = threading.Event(), threading.Event()
+
+    def twice(tx: Transaction) -> tuple[int, int]:
+        first = count_notes(tx)
+        looked.set()
+        assert written.wait(10)
+        return first, count_notes(tx)
+
+    reading = asyncio.create_task(database.read(twice))
+    await asyncio.to_thread(looked.wait, 10)
+    await database.write(adding("meanwhile"))
+    written.set()
+    assert await reading == (0, 0)
+    assert await database.read(count_notes) == 1
+
+
+async def test_read_cannot_write(database: Database) -> None:
+    with pytest.raises(RuntimeError):
+        await database.read(adding("a"))
+    with pytest.raises(RuntimeError):
+        await database.read_together(add_together, "a")
+    with pytest.raises(AdmitError):
+        await database.read(lambda tx: tx.execute(text("DELETE FROM notes")))
+    assert await database.read(all_notes) == []
+
+
+async def test_reads_do_not_wait_for_the_writer(database: Database) -> None:
+    looked = threading.Event()
+    writing = asyncio.create_task(database.write(lambda _tx: looked.wait(10)))
+    assert await database.read(count_notes) == 0
+    looked.set()
+    await writing
+
+
+def _values(tx: Transaction, items: list[str]) -> list[tuple[int, int]]:
+    return [(tx.execute(VALUE, {"note": item}).scalar_one(), len(items)) for item in items]
+
+
+async def test_reads_of_one_kind_are_answered_together(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(20):
+        await database.write(adding(f"{i}", i))
+    hold = threading.Event()
+    held = [asyncio.create_task(database.read(lambda _tx: hold.wait(10))) for _ in range(4)]
+    await asyncio.sleep(0.05)
+    tasks = [asyncio.create_task(database.read_together(_values, f"{i}")) for i in range(20)]
+    await asyncio.sleep(0)
+    hold.set()
+    results = await asyncio.gather(*tasks)
+    await asyncio.gather(*held)
+    assert [value for value, _ in results] == list(range(20))
+    assert max(size for _, size in results) > 1
+
+
+async def test_failing_read_harms_only_itself(database: Database) -> None:
+    await database.write(adding("a", 1))
+    results = await asyncio.gather(
+        *(database.read_together(_values, item) for item in ("a", "nobody", "a")), return_exceptions=True
+    )
+    assert [type(each).__name__ for each in results] == ["tuple", "NoResultFound", "tuple"]
+
+
+async def test_read_that_waited_too_long_is_turned_away(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "WAITING_SECONDS_MAX", 0.05)
+    hold = threading.Event()
+    held = [asyncio.create_task(database.read(lambda _tx: hold.wait(10))) for _ in range(4)]
+    await asyncio.sleep(0.02)
+    late: asyncio.Task[Any] = asyncio.create_task(database.read(count_notes))
+    await asyncio.sleep(0.1)
+    hold.set()
+    with pytest.raises(StorageUnavailable):
+        await late
+    await asyncio.gather(*held)

@@ -1,0 +1,122 @@
+"""Many rows at once: written and looked up by one statement, with every value that a row can hold."""
+
+import asyncio
+import threading
+from functools import partial
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+
+from admit.accounts.tables import sessions, user_words
+from admit.storage.database import Database
+from admit.storage.lookups import Lookup
+from admit.storage.rows import Insertion
+from admit.storage.transaction import Transaction
+
+ADD = Insertion(insert(user_words))
+ADD_NEW = Insertion(insert(user_words).on_conflict_do_nothing())
+ADD_SESSIONS = Insertion(insert(sessions))
+FIND = Lookup(select(user_words), (user_words.c.app_id, user_words.c.word))
+FIND_WITH_UID = Lookup(select(user_words), (user_words.c.app_id, user_words.c.word, user_words.c.uid))
+LOCK = Lookup(select(user_words), (user_words.c.app_id, user_words.c.word), lock=True)
+
+STRANGE = [
+    "",
+    "'",
+    '"',
+    "\\",
+    "\\u0000",
+    "{}",
+    "[]",
+    "null",
+    "%s",
+    "%(x)s",
+    ":x",
+    "?",
+    "$1",
+    "a\nb\tc\x01",
+    "\U0001f600",
+    "e\u0301",
+]
+
+
+async def test_every_text_comes_back_as_it_was_and_is_found_by_itself_alone(database: Database) -> None:
+    rows = [("app", word, f"uid{number}") for number, word in enumerate(STRANGE)]
+
+    assert await database.write(partial(Transaction.insert, insertion=ADD, rows=rows)) == len(STRANGE)
+
+    for row in rows:
+        assert [tuple(found) for found in await database.read(partial(FIND.rows, keys=[row[:2]]))] == [row]
+    assert {
+        tuple(each) for each in await database.read(partial(FIND.rows, keys=[r[:2] for r in rows]))
+    } == set(rows)
+
+
+async def test_missing_values_and_large_numbers_are_kept(database: Database) -> None:
+    row = ("app", "ses_1", "uid", "dev", 2**62, "ENROLLED", "pem", "thumb", None, "", 1, -5, None, 2**53, 0)
+
+    await database.write(partial(Transaction.insert, insertion=ADD_SESSIONS, rows=[row]))
+
+    (found,) = await database.read(lambda tx: tx.execute(select(sessions)).all())
+    assert tuple(found) == row
+
+
+async def test_rows_that_were_there_are_passed_over_and_not_counted(database: Database) -> None:
+    await database.write(partial(Transaction.insert, insertion=ADD, rows=[("app", "a", "1")]))
+
+    rows = [("app", "a", "1"), ("app", "b", "1"), ("app", "c", "1")]
+    written = await database.write(partial(Transaction.insert, insertion=ADD_NEW, rows=rows))
+
+    assert written == 2
+    assert await database.write(partial(Transaction.insert, insertion=ADD_NEW, rows=[])) == 0
+
+
+async def test_keys_are_looked_up_whole_and_each_once(database: Database) -> None:
+    rows = [(app, word, uid) for app in ("app1", "app2") for word in ("a", "b") for uid in ("1", "2")]
+    await database.write(partial(Transaction.insert, insertion=ADD, rows=rows))
+    keys = [
+        ("app1", "a", "1"),
+        ("app2", "b", "2"),
+        ("app1", "a", "1"),
+        ("app1", "b", "3"),
+        ("app3", "a", "1"),
+    ]
+
+    found = await database.read(partial(FIND_WITH_UID.rows, keys=keys))
+
+    assert sorted(map(tuple, found)) == [("app1", "a", "1"), ("app2", "b", "2")]
+    assert await database.read(partial(FIND.rows, keys=[])) == []
+    assert len(await database.read(partial(FIND.rows, keys=[("app1", "a")]))) == 2
+
+
+async def test_key_that_could_not_be_stored_is_not_found_and_hides_no_other(database: Database) -> None:
+    await database.write(partial(Transaction.insert, insertion=ADD, rows=[("app", "a", "1")]))
+
+    keys = [("app", "a\x00"), ("app", "\ud800"), ("app", "a")]
+
+    assert len(await database.read(partial(FIND.rows, keys=keys))) == 1
+
+
+async def test_locked_rows_keep_another_server_waiting_until_the_commit(postgres_url: str) -> None:
+    first, second = Database(postgres_url), Database(postgres_url)
+    await first.write(partial(Transaction.insert, insertion=ADD, rows=[("app", "a", "1")]))
+    order: list[str] = []
+    locked = threading.Event()
+
+    def hold(tx: Transaction) -> None:
+        LOCK.rows(tx, [("app", "a")])
+        locked.set()
+        tx.connection.exec_driver_sql("SELECT pg_sleep(0.3)")
+        order.append("first")
+
+    def follow(tx: Transaction) -> None:
+        LOCK.rows(tx, [("app", "a")])
+        order.append("second")
+
+    holding = asyncio.create_task(first.write(hold))
+    await asyncio.to_thread(locked.wait)
+    await asyncio.gather(holding, second.write(follow))
+
+    assert order == ["first", "second"]
+    for server in (first, second):
+        server.close()
