@@ -1,0 +1,290 @@
+"""The one HTTP client. Every request that leaves goes by the egress policy, at every dial.
+
+No proxy from the environment, no cookies kept, no redirects followed, no compression undone; the size of the
+reply and the whole time from the first step to the last byte are bounded.
+"""
+
+import asyncio
+import errno
+import socket
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Literal
+
+import aiohttp
+import msgspec
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from admit.outbound.addresses import EgressPolicy, Target
+from admit.outbound.gate import refuse_inside_a_unit
+
+if TYPE_CHECKING:
+    from aiohttp.connector import Connection
+
+CONNECTIONS_MAX = 512
+CONNECTIONS_PER_HOST_MAX = 128
+# Node closes a connection that was idle for 5 s. A request that crosses with the close is lost, and a POST
+# is not silently repeated; so we let go first.
+KEEPALIVE_SECONDS = 4.0
+HEADERS_MAX = 64
+HEADER_BYTES_MAX = 8_190
+LOOKUP_THREADS = 16
+URLS_REMEMBERED_MAX = 1_024
+
+Kind = Literal["url", "dns", "address", "connect", "tls", "timeout", "too_large", "protocol"]
+Lookup = Callable[[str, int], Sequence[str]]
+"""Returns the addresses of a host name. Blocks; raises socket.gaierror."""
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """What the receiver answered, whatever the status. Names of headers are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    address: str
+    elapsed_ms: int
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """Why there is no answer: `detail` is a sentence for people. `may_retry`: soon it may be otherwise."""
+
+    kind: Kind
+    detail: str
+    may_retry: bool
+    elapsed_ms: int
+    address: str = ""
+
+
+class HttpClient:
+    """Posts to receivers over connections that are kept. Made on the running event loop; close it at the end.
+
+    `tls` replaces the machine's own certificate authorities, `lookup` its resolver.
+    """
+
+    def __init__(
+        self, policy: EgressPolicy, *, tls: ssl.SSLContext | None = None, lookup: Lookup | None = None
+    ) -> None:
+        self._policy = policy
+        self._aim = lru_cache(URLS_REMEMBERED_MAX)(policy.aim)
+        self._loop = asyncio.get_running_loop()
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                resolver=_VettingResolver(policy, lookup or _addresses_of),
+                socket_factory=self._open_socket,
+                ssl=tls or True,
+                limit=CONNECTIONS_MAX,
+                limit_per_host=CONNECTIONS_PER_HOST_MAX,
+                keepalive_timeout=KEEPALIVE_SECONDS,
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": "Admit", "Accept-Encoding": "identity"},
+            response_class=_Response,
+            timeout=aiohttp.ClientTimeout(),  # none: `post` holds the one deadline
+            auto_decompress=False,
+            trust_env=False,
+            max_line_size=HEADER_BYTES_MAX,
+            max_field_size=HEADER_BYTES_MAX,
+            max_headers=HEADERS_MAX,
+        )
+
+    async def post(
+        self,
+        url: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        timeout_seconds: float,
+        reply_bytes_max: int,
+    ) -> Reply | Failure:
+        """Posts `body` once; `timeout_seconds` covers everything, also waiting for a free connection."""
+        refuse_inside_a_unit()
+        started = self._loop.time()
+        target = self._aim(url)
+        if isinstance(target, str):
+            return Failure("url", target, may_retry=False, elapsed_ms=0)
+        if timeout_seconds <= 0:
+            return Failure("timeout", f"There was no time left to ask {target.host}.", True, 0)
+        dial = _Dial(target)
+        token = _dials.set(dial)
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                response, received = await self._exchange(target, body, headers, reply_bytes_max)
+        except Exception as error:
+            problem = _problem(error, dial, timeout_seconds)
+            if problem is None:
+                raise
+            address = dial.addresses[-1] if dial.addresses else ""
+            return Failure(*problem, _elapsed_ms(self._loop.time() - started), address)
+        finally:
+            _dials.reset(token)
+        return Reply(
+            response.status,
+            _plain(response.headers),
+            received,
+            response.address,
+            _elapsed_ms(self._loop.time() - started),
+        )
+
+    async def _exchange(
+        self, target: Target, body: bytes, headers: Mapping[str, str], reply_bytes_max: int
+    ) -> "tuple[_Response, bytes]":
+        response = await self._session.post(target.url, data=body, headers=headers, allow_redirects=False)
+        assert isinstance(response, _Response)
+        try:
+            if response.status < 200:
+                raise _Unusable("protocol", f"{target.host} wants to speak something else than HTTP.")
+            too_large = _Unusable(
+                "too_large", f"{target.host} answered with more than {reply_bytes_max} bytes."
+            )
+            if (response.content_length or 0) > reply_bytes_max:
+                raise too_large
+            received = bytearray()
+            while piece := await response.content.readany():
+                received += piece
+                if len(received) > reply_bytes_max:
+                    raise too_large
+        except BaseException:
+            response.close()
+            raise
+        return response, bytes(received)
+
+    async def close(self) -> None:
+        """Closes all connections. Requests under way fail."""
+        await self._session.close()
+
+    def _open_socket(self, addr_info: aiohttp.AddrInfoType) -> socket.socket:
+        """The last gate: literals pass by the resolver, and what it said may be old."""
+        family, kind, protocol, _, (address, port, *_) = addr_info
+        dial = _dials.get()
+        if dial.refused is None:
+            dial.addresses.append(str(address))
+            dial.refused = self._policy.refusal(dial.target.host, str(address), int(port))
+        if dial.refused is not None:
+            raise PermissionError(errno.EACCES, dial.refused)
+        return socket.socket(family, kind, protocol)
+
+
+@dataclass
+class _Dial:
+    """On whose behalf sockets are opened, the addresses that were tried, and why it had to end. aiohttp
+    races several addresses and keeps what it learns from them to itself."""
+
+    target: Target
+    addresses: list[str] = field(default_factory=list)
+    refused: str | None = None
+
+
+_dials: ContextVar[_Dial] = ContextVar("admit_dial")
+
+
+class _Unusable(Exception):
+    """What came to light on the way and will not be otherwise in a moment."""
+
+    def __init__(self, kind: Kind, detail: str) -> None:
+        super().__init__(detail)
+        self.kind: Kind = kind
+        self.detail = detail
+
+
+class _Response(aiohttp.ClientResponse):
+    """Remembers whom it came from: with the last byte, the connection belongs to others again."""
+
+    address = ""
+
+    async def start(self, connection: "Connection") -> aiohttp.ClientResponse:
+        if connection.transport is not None:
+            peer = connection.transport.get_extra_info("peername")
+            self.address = str(peer[0]) if peer else ""
+        return await super().start(connection)
+
+
+class _VettingResolver(AbstractResolver):
+    """Refuses a name if any of its addresses is forbidden, so that there is nothing to choose from."""
+
+    def __init__(self, policy: EgressPolicy, lookup: Lookup) -> None:
+        self._policy = policy
+        self._lookup = lookup
+        # Threads of its own: names whose servers never answer must not hold up anything else.
+        self._threads = ThreadPoolExecutor(LOOKUP_THREADS, thread_name_prefix="admit-lookup")
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        loop = asyncio.get_running_loop()
+        addresses = await loop.run_in_executor(self._threads, self._lookup, host, port)
+        for address in addresses:
+            if (refused := self._policy.refusal(host, address, port)) is not None:
+                raise _Unusable("address", refused)
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=socket.IPPROTO_TCP,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address in addresses
+        ]
+
+    async def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _addresses_of(host: str, port: int) -> list[str]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+    return [str(address[0]) for _, _, _, _, address in found]
+
+
+def _plain(headers: Mapping[str, str]) -> dict[str, str]:
+    """Lower-case names; bytes that are no UTF-8 replaced, so that values can be stored and shown."""
+    return {
+        name.lower(): value if value.isascii() else value.encode(errors="replace").decode()
+        for name, value in headers.items()
+    }
+
+
+def _problem(error: Exception, dial: _Dial, timeout_seconds: float) -> tuple[Kind, str, bool] | None:
+    """Kind, sentence, and whether another attempt may fare better; None for errors of our own."""
+    if dial.refused is not None:
+        return "address", dial.refused, False
+    host = dial.target.host
+    match error:
+        case _Unusable():
+            return error.kind, error.detail, False
+        case aiohttp.ClientConnectorDNSError():
+            return "dns", f"The name {host} could not be resolved: {_reason(error)}.", True
+        case aiohttp.ClientConnectorCertificateError():
+            return "tls", f"The certificate of {host} is not valid: {_certificate(error)}.", False
+        case aiohttp.ClientConnectorSSLError():
+            return "tls", f"No TLS connection to {host} could be made: {_reason(error)}.", False
+        case aiohttp.ClientConnectorError():
+            return "connect", f"There is no connection to {host}: {_reason(error)}.", True
+        case TimeoutError():
+            return "timeout", f"{host} did not answer within {timeout_seconds:g} s.", True
+        case aiohttp.ClientPayloadError():
+            return "protocol", f"{host} broke off in the middle of its answer.", True
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
+            return "connect", f"{host} closed the connection without an answer.", True
+        case aiohttp.ClientError():
+            return "protocol", f"{host} answered with something that is not HTTP.", False
+        case _:
+            return None
+
+
+def _reason(error: aiohttp.ClientConnectorError) -> str:
+    return (error.os_error.strerror or str(error.os_error)).lower()
+
+
+def _certificate(error: aiohttp.ClientConnectorCertificateError) -> str:
+    cause = error.certificate_error
+    return cause.verify_message if isinstance(cause, ssl.SSLCertVerificationError) else str(cause)
+
+
+def _elapsed_ms(seconds: float) -> int:
+    return round(seconds * 1_000)
