@@ -1,0 +1,338 @@
+"""Apps: created, loaded whole, and changed. Every change grows `version` and signals the topic `app`."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+from sqlalchemy import Row, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy.dialects.postgresql import insert as insert_or_not  # compiles for SQLite alike
+
+from admit import clock
+from admit.accounts.app_settings import (
+    AppSettings as AppSettings,
+)
+from admit.accounts.app_settings import (
+    MailTemplates as MailTemplates,
+)
+from admit.accounts.app_settings import (
+    PolicySetting as PolicySetting,
+)
+from admit.accounts.app_settings import check_policy, check_settings, parse_app_name
+from admit.accounts.domains import parse_owner
+from admit.accounts.origins import parse_origin
+from admit.accounts.tables import apps, clients, hook_secrets, origins, owners
+from admit.errors import Conflict, NotFound
+from admit.events import log
+from admit.outbound.signing import new_secret
+from admit.storage.sealing import KeyRing
+from admit.storage.transaction import Transaction
+
+ORIGINS_MAX = 200
+OWNERS_MAX = 50
+APPS_PAGE = 1_000
+OLD_HOOK_SECRET_MS = clock.DAY_MS
+
+UserIds = Literal["email", "opaque"]
+
+ADD_APP = insert_or_not(apps).on_conflict_do_nothing(index_elements=["name"]).returning(apps.c.app_id)
+FIND_APP = select(apps).where(or_(apps.c.name == bindparam("key"), apps.c.app_id == bindparam("key")))
+PAGE_OF_APPS = (
+    select(apps).where(apps.c.name > bindparam("after")).order_by(apps.c.name).limit(bindparam("limit"))
+)
+MARK_CHANGED = (
+    update(apps)
+    .where(apps.c.app_id == bindparam("app"))
+    .values(version=apps.c.version + 1, changed_at=bindparam("now"))
+    .returning(apps.c.version)
+)
+SET_POLICY = (
+    update(apps)
+    .where(apps.c.app_id == bindparam("app"), apps.c.policy != bindparam("new_policy"))
+    .values(
+        policy=bindparam("new_policy"),
+        policy_version=apps.c.policy_version + 1,
+        version=apps.c.version + 1,
+        changed_at=bindparam("now"),
+    )
+    .returning(apps.c.policy_version)
+)
+POLICY_VERSION = select(apps.c.policy_version).where(apps.c.app_id == bindparam("app"))
+SET_SETTINGS = (
+    update(apps).where(apps.c.app_id == bindparam("app")).values(settings=bindparam("new_settings"))
+)
+
+ADD_OWNER = insert_or_not(owners).on_conflict_do_nothing().returning(owners.c.email)
+REMOVE_OWNER = delete(owners).where(owners.c.app_id == bindparam("app"), owners.c.email == bindparam("email"))
+OWNERS = select(owners.c.email).where(owners.c.app_id == bindparam("app"))
+
+ADD_ORIGIN = insert_or_not(origins).on_conflict_do_nothing().returning(origins.c.origin)
+REMOVE_ORIGIN = delete(origins).where(
+    origins.c.app_id == bindparam("app"), origins.c.origin == bindparam("origin")
+)
+ORIGINS = select(origins.c.origin).where(origins.c.app_id == bindparam("app"))
+COUNT_ORIGINS = select(func.count()).select_from(origins).where(origins.c.app_id == bindparam("app"))
+
+LIVE_CLIENTS = select(clients).where(clients.c.app_id == bindparam("app"), clients.c.revoked_at.is_(None))
+
+ADD_HOOK_SECRET = insert(hook_secrets)
+HOOK_SECRETS = (
+    select(hook_secrets)
+    .where(hook_secrets.c.app_id == bindparam("app"))
+    .order_by(hook_secrets.c.ends_at.is_(None).desc(), hook_secrets.c.ends_at.desc())
+)
+FORGET_OLD_HOOK_SECRETS = delete(hook_secrets).where(
+    hook_secrets.c.app_id == bindparam("app"), hook_secrets.c.ends_at.is_not(None)
+)
+END_HOOK_SECRET = (
+    update(hook_secrets)
+    .where(hook_secrets.c.app_id == bindparam("app"), hook_secrets.c.ends_at.is_(None))
+    .values(ends_at=bindparam("at"))
+)
+
+
+class Client(msgspec.Struct, frozen=True, kw_only=True):
+    """An API client of one app. Its secret is kept as a keyed digest only."""
+
+    client_id: str
+    secret_digest: str
+    scopes: frozenset[str]
+    owner: str | None
+    created_at: int
+    secret_changed_at: int
+
+
+class App(msgspec.Struct, frozen=True, kw_only=True):
+    """One app at one moment, whole: the snapshot that requests are answered by. Revoked clients are absent.
+
+    `version` grows with every change of anything in here, `policy_version` with every change of the policy.
+    """
+
+    app_id: str
+    name: str
+    user_ids: UserIds
+    policy: PolicySetting
+    policy_version: int
+    settings: AppSettings
+    owners: frozenset[str]
+    origins: frozenset[str]
+    clients: Mapping[str, Client]
+    hook_secret: str
+    previous_hook_secret: str = ""
+    previous_hook_secret_until: int = 0
+    version: int
+    created_at: int = 0
+
+    def __repr__(self) -> str:
+        """Without the secrets: snapshots end up in tracebacks."""
+        return f"App({self.app_id!r}, {self.name!r}, version={self.version})"
+
+
+class AppSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of the list of apps."""
+
+    app_id: str
+    name: str
+    user_ids: UserIds
+    policy: PolicySetting
+    policy_version: int
+    created_at: int
+    changed_at: int
+
+
+class NameTaken(msgspec.Struct, frozen=True):
+    """Another app bears this name."""
+
+    name: str
+
+
+def create_app(
+    tx: Transaction, ring: KeyRing, *, name: str, owner: str, user_ids: UserIds, now: int
+) -> App | NameTaken:
+    """Creates an app with the policy eval, its log of events and the secret of its hooks.
+
+    Raises InvalidRequest for what `parse_app_name` and `parse_owner` refuse: doors ask them first, so that a
+    typing error does not cost the neighbours of this unit their commit.
+    """
+    name, owner = parse_app_name(name), parse_owner(owner)
+    app_id = clock.new_id("app")
+    row = {
+        "app_id": app_id,
+        "name": name,
+        "user_ids": user_ids,
+        "policy": _json(PolicySetting()),
+        "settings": _json(AppSettings()),
+        "policy_version": 1,
+        "version": 1,
+        "created_at": now,
+        "changed_at": now,
+    }
+    if tx.execute(ADD_APP, row).one_or_none() is None:
+        return NameTaken(name)
+    tx.execute(ADD_OWNER, {"app_id": app_id, "email": owner})
+    _add_hook_secret(tx, ring, app_id, now)
+    log.start(tx, app_id)
+    tx.signal("app", app_id)
+    app = load_app(tx, ring, app_id)
+    assert app is not None
+    return app
+
+
+def load_app(tx: Transaction, ring: KeyRing, name_or_id: str) -> App | None:
+    """The app of this name or app_id, with everything that belongs to it."""
+    row = tx.execute(FIND_APP, {"key": name_or_id}).one_or_none()
+    if row is None:
+        return None
+    this = {"app": row.app_id}
+    secrets = [
+        (ring.unseal(each.sealed, _place(row.app_id, each.secret_id)), each.ends_at)
+        for each in tx.execute(HOOK_SECRETS, this)
+    ]
+    previous, until = secrets[1] if len(secrets) > 1 else ("", 0)
+    return App(
+        app_id=row.app_id,
+        name=row.name,
+        user_ids=row.user_ids,
+        policy=msgspec.json.decode(row.policy, type=PolicySetting),
+        policy_version=row.policy_version,
+        settings=msgspec.json.decode(row.settings, type=AppSettings),
+        owners=frozenset(tx.execute(OWNERS, this).scalars()),
+        origins=frozenset(tx.execute(ORIGINS, this).scalars()),
+        clients={each.client_id: _client(each) for each in tx.execute(LIVE_CLIENTS, this)},
+        hook_secret=secrets[0][0],
+        previous_hook_secret=previous,
+        previous_hook_secret_until=until,
+        created_at=row.created_at,
+        version=row.version,
+    )
+
+
+def list_apps(tx: Transaction, *, after: str = "", limit: int = APPS_PAGE) -> list[AppSummary]:
+    """The apps in the order of their names, from the first name behind `after`, APPS_PAGE at most."""
+    return [
+        AppSummary(
+            app_id=row.app_id,
+            name=row.name,
+            user_ids=row.user_ids,
+            policy=msgspec.json.decode(row.policy, type=PolicySetting),
+            policy_version=row.policy_version,
+            created_at=row.created_at,
+            changed_at=row.changed_at,
+        )
+        for row in tx.execute(PAGE_OF_APPS, {"after": after, "limit": min(limit, APPS_PAGE)})
+    ]
+
+
+def mark_changed(tx: Transaction, app_id: str, now: int) -> None:
+    """Grows the version of the app, holds its row until the commit, and tells every process. Raises NotFound.
+
+    First in every unit that changes an app, so that changes of one app come one after the other.
+    """
+    if tx.execute(MARK_CHANGED, {"app": app_id, "now": now}).one_or_none() is None:
+        raise NotFound("There is no such app.", code="app_not_found")
+    tx.signal("app", app_id)
+
+
+def set_policy(tx: Transaction, app_id: str, setting: PolicySetting, now: int) -> int:
+    """Puts the policy in force. Returns its version, which stays when nothing changes. Raises NotFound.
+
+    Raises InvalidRequest for what `check_policy` refuses: doors ask it first.
+    """
+    new = {"app": app_id, "new_policy": _json(check_policy(setting)), "now": now}
+    if row := tx.execute(SET_POLICY, new).one_or_none():
+        tx.signal("app", app_id)
+        return int(row.policy_version)
+    version = tx.execute(POLICY_VERSION, {"app": app_id}).scalar_one_or_none()
+    if version is None:
+        raise NotFound("There is no such app.", code="app_not_found")
+    return int(version)
+
+
+def set_settings(tx: Transaction, app_id: str, settings: AppSettings, now: int) -> None:
+    """Replaces the settings of the app. Raises NotFound, and InvalidRequest as `check_settings` does."""
+    mark_changed(tx, app_id, now)
+    tx.execute(SET_SETTINGS, {"app": app_id, "new_settings": _json(check_settings(settings))})
+
+
+def add_origin(tx: Transaction, app_id: str, origin: str, now: int, *, force: bool = False) -> bool:
+    """Lets pages of `origin` call. False: they could already. Raises NotFound, Conflict above ORIGINS_MAX.
+
+    Raises InvalidRequest for what `parse_origin` refuses: doors ask it first.
+    """
+    origin = parse_origin(origin, force=force)
+    mark_changed(tx, app_id, now)
+    row = {"app_id": app_id, "origin": origin, "created_at": now}
+    added = tx.execute(ADD_ORIGIN, row).one_or_none() is not None
+    if added and tx.execute(COUNT_ORIGINS, {"app": app_id}).scalar_one() > ORIGINS_MAX:
+        raise Conflict(f"An app has at most {ORIGINS_MAX} origins. Remove one first.")
+    return added
+
+
+def remove_origin(tx: Transaction, app_id: str, origin: str, now: int) -> bool:
+    """Ends what `add_origin` began. False: there was no such origin. Raises NotFound."""
+    origin = parse_origin(origin, force=True)
+    mark_changed(tx, app_id, now)
+    return tx.execute(REMOVE_ORIGIN, {"app": app_id, "origin": origin}).rowcount == 1
+
+
+def add_owner(tx: Transaction, app_id: str, email: str, now: int) -> bool:
+    """Makes `email` an owner. False: it was one.
+
+    Raises NotFound, Conflict above OWNERS_MAX, and InvalidRequest as `parse_owner` does.
+    """
+    email = parse_owner(email)
+    mark_changed(tx, app_id, now)
+    added = tx.execute(ADD_OWNER, {"app_id": app_id, "email": email}).one_or_none() is not None
+    if added and len(tx.execute(OWNERS, {"app": app_id}).all()) > OWNERS_MAX:
+        raise Conflict(f"An app has at most {OWNERS_MAX} owners. Remove one first.")
+    return added
+
+
+def remove_owner(tx: Transaction, app_id: str, email: str, now: int) -> bool:
+    """Ends an ownership. False: `email` is not an owner, or is the last one, who stays. Raises NotFound."""
+    email = parse_owner(email)
+    mark_changed(tx, app_id, now)
+    if set(tx.execute(OWNERS, {"app": app_id}).scalars()) == {email}:
+        return False
+    return tx.execute(REMOVE_OWNER, {"app": app_id, "email": email}).rowcount == 1
+
+
+def rotate_hook_secret(tx: Transaction, ring: KeyRing, app_id: str, now: int) -> str:
+    """Makes a new secret for hooks and returns it. The former one signs too for 24 hours. Raises NotFound."""
+    mark_changed(tx, app_id, now)
+    tx.execute(FORGET_OLD_HOOK_SECRETS, {"app": app_id})
+    tx.execute(END_HOOK_SECRET, {"app": app_id, "at": now + OLD_HOOK_SECRET_MS})
+    return _add_hook_secret(tx, ring, app_id, now)
+
+
+def hook_secrets_of(app: App, now: int) -> tuple[str, ...]:
+    """The secrets that sign the hooks of `app` at `now`: the present one, then one that is being replaced."""
+    if now < app.previous_hook_secret_until:
+        return (app.hook_secret, app.previous_hook_secret)
+    return (app.hook_secret,)
+
+
+def _add_hook_secret(tx: Transaction, ring: KeyRing, app_id: str, now: int) -> str:
+    secret, secret_id = new_secret(), clock.new_id("hks")
+    sealed = ring.seal(secret, _place(app_id, secret_id))
+    row = {"app_id": app_id, "secret_id": secret_id, "sealed": sealed, "created_at": now, "ends_at": None}
+    tx.execute(ADD_HOOK_SECRET, row)
+    return secret
+
+
+def _place(app_id: str, secret_id: str) -> str:
+    return f"hook_secrets.sealed/{app_id}/{secret_id}"
+
+
+def _client(row: Row[Any]) -> Client:
+    return Client(
+        client_id=row.client_id,
+        secret_digest=row.secret_digest,
+        scopes=frozenset(row.scopes.split()),
+        owner=row.owner,
+        created_at=row.created_at,
+        secret_changed_at=row.secret_changed_at,
+    )
+
+
+def _json(value: msgspec.Struct) -> str:
+    return msgspec.json.encode(value).decode()

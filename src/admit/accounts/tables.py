@@ -1,0 +1,181 @@
+"""The tables of this room. Every primary key leads with the app, so that apps can be kept apart."""
+
+from sqlalchemy import Index, PrimaryKeyConstraint, Table, UniqueConstraint
+
+from admit.storage.schema import metadata, moment, number, text
+
+apps = Table(
+    "apps",
+    metadata,
+    text("app_id", primary_key=True),
+    text("name", unique=True),
+    text("user_ids"),  # email | opaque, chosen at creation
+    text("policy"),  # JSON of accounts.apps.PolicySetting
+    text("settings"),  # JSON of accounts.apps.AppSettings
+    number("policy_version"),
+    number("version"),  # grows with every change of the app, its owners, origins, clients or secrets
+    moment("created_at"),
+    moment("changed_at"),
+)
+
+owners = Table(
+    "owners",
+    metadata,
+    text("app_id"),
+    text("email"),
+    PrimaryKeyConstraint("app_id", "email"),
+)
+
+origins = Table(
+    "origins",
+    metadata,
+    text("app_id"),
+    text("origin"),
+    moment("created_at"),
+    PrimaryKeyConstraint("app_id", "origin"),
+)
+
+clients = Table(
+    "clients",
+    metadata,
+    text("app_id"),
+    text("client_id"),
+    text("secret_digest"),
+    text("scopes"),  # separated by spaces
+    text("owner", nullable=True),  # email
+    moment("created_at"),
+    moment("secret_changed_at"),
+    moment("revoked_at", nullable=True),
+    PrimaryKeyConstraint("app_id", "client_id"),
+)
+
+hook_secrets = Table(
+    "hook_secrets",
+    metadata,
+    text("app_id"),
+    text("secret_id"),
+    text("sealed"),  # whsec_…, under the key ring
+    moment("created_at"),
+    moment("ends_at", nullable=True),  # NULL: the present one
+    PrimaryKeyConstraint("app_id", "secret_id"),
+)
+
+users = Table(
+    "users",
+    metadata,
+    text("app_id"),
+    text("uid"),
+    text("user_id"),
+    text("email"),  # "" while unknown
+    text("email_verified"),  # "yes" | "no"
+    text("name"),  # displayName; "" while unknown
+    text("type"),  # eval | prod | client | demo
+    text("data", nullable=True),  # JSON object
+    moment("created_at"),
+    moment("updated_at"),
+    moment("last_login_at"),  # 0: never
+    moment("valid_until"),  # accounts.users.NEVER: no end
+    number("eval_days_left"),
+    number("eval_days_max"),
+    number("active_day"),  # the last UTC day, in days since 1970, that was counted; 0: none yet
+    moment("deactivated_at", nullable=True),
+    moment("expired_at", nullable=True),  # when user.expired was told
+    PrimaryKeyConstraint("app_id", "uid"),
+    UniqueConstraint("app_id", "user_id"),
+    Index(None, "app_id", "created_at", "user_id"),
+    Index(None, "app_id", "updated_at", "user_id"),
+    Index(None, "app_id", "last_login_at", "user_id"),
+    Index(None, "app_id", "valid_until", "user_id"),
+    Index(None, "app_id", "eval_days_left", "user_id"),
+    Index(None, "app_id", "type", "user_id"),
+    Index(None, "app_id", "name", "user_id"),
+)
+
+Index(
+    "ix_users_deactivated",
+    users.c.app_id,
+    users.c.user_id,
+    postgresql_where=users.c.deactivated_at.is_not(None),
+    sqlite_where=users.c.deactivated_at.is_not(None),
+)
+
+user_words = Table(
+    "user_words",
+    metadata,
+    text("app_id"),
+    text("word"),  # case-folded: words of the userId and the name, the email
+    text("uid"),
+    PrimaryKeyConstraint("app_id", "word", "uid"),
+    Index(None, "app_id", "uid", "word"),
+)
+
+identities = Table(
+    "identities",
+    metadata,
+    text("app_id"),
+    text("issuer"),
+    text("subject"),
+    text("uid"),
+    moment("created_at"),
+    PrimaryKeyConstraint("app_id", "issuer", "subject"),
+    Index(None, "app_id", "uid"),
+)
+
+devices = Table(
+    "devices",
+    metadata,
+    text("app_id"),
+    text("uid"),
+    text("device_id"),
+    text("derived"),  # "yes": from the public key, "no": sent by the client
+    text("key_thumbprint"),
+    moment("first_seen_at"),
+    moment("last_seen_at"),
+    PrimaryKeyConstraint("app_id", "uid", "device_id"),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    text("app_id"),
+    text("session_id"),
+    text("uid"),
+    text("device_id"),
+    number("ordinal"),  # 1 is the first of this user on this device
+    text("state"),  # ENROLLED | RESET | LOCKED
+    text("public_key"),  # SPKI PEM
+    text("key_thumbprint"),
+    text("client_id", nullable=True),  # the API client that opened it, if one did
+    text("scopes"),
+    moment("created_at"),
+    moment("authenticated_at"),
+    moment("signed_out_at", nullable=True),
+    moment("refresh_until"),
+    moment("newest_stamp"),  # the newest time_stamp of an accepted refresh
+    PrimaryKeyConstraint("app_id", "session_id"),
+    UniqueConstraint("app_id", "uid", "device_id", "ordinal"),
+)
+
+signing_keys = Table(
+    "signing_keys",
+    metadata,
+    text("key_id", primary_key=True),
+    number("generation", unique=True),  # so that two processes make one key of one rotation
+    text("sealed"),  # the private JWK, under the key ring; the public one is derived from it
+    moment("created_at"),
+    moment("signs_from"),
+    moment("published_until", nullable=True),  # NULL: the newest one, which has no successor yet
+)
+
+operator_tokens = Table(
+    "operator_tokens",
+    metadata,
+    text("token_id", primary_key=True),
+    text("digest", unique=True),
+    text("label"),
+    text("app_id", nullable=True),  # NULL: every app
+    text("scopes"),
+    moment("created_at"),
+    moment("expires_at", nullable=True),
+    moment("revoked_at", nullable=True),
+)

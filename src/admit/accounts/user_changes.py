@@ -1,0 +1,174 @@
+"""Changes that the operator's programs make to users: an array of them, all or none, as POST /users has it.
+
+The rules are in `user_edits`; here they are read, written and told.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+from sqlalchemy import bindparam, delete, update
+
+from admit import clock
+from admit.accounts import expiry, users
+from admit.accounts.tables import user_words
+from admit.accounts.tables import users as users_table
+from admit.accounts.user_edits import Fault, UserChange, changed_properties, edit
+from admit.accounts.user_search import words_of
+from admit.accounts.users import USER_COLUMNS, NewUser, User, row_of
+from admit.errors import Conflict
+from admit.events import log
+from admit.events.catalog import Data, UserEnrolled, UserEvent, UserUpdated
+from admit.storage.transaction import Transaction
+
+CHANGES_MAX = 1_000
+UNITS_MAX = 3  # a full array of new users with long names writes some 11,000 rows
+
+CHANGE_USERS = (
+    update(users_table)
+    .where(users_table.c.app_id == bindparam("new_app_id"), users_table.c.uid == bindparam("new_uid"))
+    .values(
+        {
+            column: bindparam(f"new_{column}")
+            for column in (
+                "email",
+                "name",
+                "type",
+                "data",
+                "updated_at",
+                "valid_until",
+                "eval_days_left",
+                "eval_days_max",
+                "deactivated_at",
+                "expired_at",
+            )
+        }
+    )
+)
+FORGET_WORDS = delete(user_words).where(
+    user_words.c.app_id == bindparam("of_app"), user_words.c.uid == bindparam("of_uid")
+)
+
+
+class Created(msgspec.Struct, frozen=True):
+    """A user whom the API has created, and the id under which the ledger is to remember it."""
+
+    user: User
+    admission_id: str
+
+
+class Written(msgspec.Struct, frozen=True):
+    """All changes are made. `changed` are the users who are different now; the rest were so already."""
+
+    created: list[Created]
+    changed: list[User]
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """Nothing was changed, because of the entry at `index`; None: because of the array as a whole."""
+
+    index: int | None
+    code: str
+    sentence: str
+
+
+def write_many(
+    tx: Transaction, app_id: str, changes: Sequence[UserChange], *, eval_days: int, now: int
+) -> Written | Rejected:
+    """Makes `changes`, one after the other, with their events; or none of them.
+
+    `eval_days` is what the app grants a new user. The caller writes a ledger row for each user created.
+    Raises Conflict when another process has created one of the same users at this moment.
+    """
+    if len(changes) > CHANGES_MAX:
+        return Rejected(None, "too_large", f"At most {CHANGES_MAX} users can be changed at once.")
+    tx.begin_unit(UNITS_MAX)
+    before = _locked(tx, app_id, changes)
+    after = dict(before)
+    for index, change in enumerate(changes):
+        edited = edit(after.get(change.user_id), change, app_id=app_id, eval_days=eval_days, now=now)
+        if isinstance(edited, Fault):
+            return Rejected(index, "invalid_request", edited.sentence)
+        after[change.user_id] = edited
+    newcomers = [user for user_id, user in after.items() if user_id not in before]
+    changed = [after[user_id] for user_id in before if after[user_id] != before[user_id]]
+    _create(tx, newcomers)
+    _change(tx, before, changed)
+    created = [Created(user, clock.new_id("adm")) for user in newcomers]
+    for newcomer in created:
+        _tell_creation(tx, newcomer, now)
+    for user in changed:
+        _tell_changes(tx, before[user.user_id], user, now)
+    return Written(created, changed)
+
+
+def _locked(tx: Transaction, app_id: str, changes: Sequence[UserChange]) -> dict[str, User]:
+    asked = [(app_id, change.user_id) for change in changes if users.fault_of_user_id(change.user_id) is None]
+    return {user.user_id: user for user in users.by_user_id(tx, asked, lock=True).values()}
+
+
+def _create(tx: Transaction, newcomers: Sequence[User]) -> None:
+    if newcomers and users.create(tx, [NewUser(user) for user in newcomers]):
+        # Some of them are written by now: only an exception takes all of it back.
+        raise Conflict("Somebody else has created one of these users at this moment. Send the request again.")
+
+
+def _change(tx: Transaction, before: Mapping[str, User], changed: Sequence[User]) -> None:
+    if not changed:
+        return
+    in_order = sorted(changed, key=lambda user: user.uid)
+    names = [f"new_{column.name}" for column in USER_COLUMNS]
+    tx.execute(CHANGE_USERS, [dict(zip(names, row_of(user), strict=True)) for user in in_order])
+    renamed = [user for user in in_order if _words(user) != _words(before[user.user_id])]
+    if renamed:
+        tx.execute(FORGET_WORDS, [{"of_app": user.app_id, "of_uid": user.uid} for user in renamed])
+        users.add_words(tx, renamed)
+
+
+def _words(user: User) -> set[str]:
+    return words_of(user.user_id, user.email, user.name)
+
+
+def _tell_creation(tx: Transaction, created: Created, now: int) -> None:
+    user = created.user
+    enrolled = UserEnrolled(
+        user_id=user.user_id,
+        email=user.email,
+        name=user.name,
+        type=user.type,
+        method="api",
+        policy="api",
+        admission_id=created.admission_id,
+        device=None,
+        session_id=None,
+    )
+    _record(tx, "user.enrolled", user, enrolled, now)
+    if user.deactivated_at is not None:
+        _record(tx, "user.deactivated", user, _event_of(user), now)
+    if user.expired_at is not None:
+        expiry.record(tx, user, now)
+    expiry.watch(tx, user, now)
+    tx.signal("user", user.key)
+
+
+def _tell_changes(tx: Transaction, old: User, new: User, now: int) -> None:
+    if changed := changed_properties(old, new):
+        updated = UserUpdated(
+            user_id=new.user_id, email=new.email, name=new.name, type=new.type, changed=changed
+        )
+        _record(tx, "user.updated", new, updated, now)
+    if (old.deactivated_at is None) != (new.deactivated_at is None):
+        kind = "user.reactivated" if new.deactivated_at is None else "user.deactivated"
+        _record(tx, kind, new, _event_of(new), now)
+    if new.expired_at is not None and old.expired_at is None:
+        expiry.record(tx, new, now)
+    if new.valid_until != old.valid_until:
+        expiry.watch(tx, new, now)
+    tx.signal("user", new.key)
+
+
+def _event_of(user: User) -> UserEvent:
+    return UserEvent(user_id=user.user_id, email=user.email, name=user.name, type=user.type)
+
+
+def _record(tx: Transaction, kind: str, user: User, data: Data, now: int) -> None:
+    log.record(tx, log.Event(app_id=user.app_id, type=kind, uid=user.uid, occurred_at=now, data=data))

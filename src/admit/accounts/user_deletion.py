@@ -1,0 +1,82 @@
+"""Deleting a user: everything about them goes, and who comes back later is somebody new."""
+
+from enum import Enum
+from functools import partial
+
+from sqlalchemy import ColumnElement, Table, bindparam, delete, select
+
+from admit.accounts import users
+from admit.accounts.tables import devices, identities, sessions, user_words
+from admit.accounts.tables import users as users_table
+from admit.events import log
+from admit.events.catalog import UserDeleted
+from admit.storage.database import Database
+from admit.storage.transaction import Transaction
+
+SLICE_ROWS = 1_000
+
+
+def _of_user(table: Table) -> ColumnElement[bool]:
+    return (table.c.app_id == bindparam("app")) & (table.c.uid == bindparam("uid"))
+
+
+SOME_SESSIONS = delete(sessions).where(
+    _of_user(sessions),
+    sessions.c.session_id.in_(select(sessions.c.session_id).where(_of_user(sessions)).limit(SLICE_ROWS)),
+)
+SOME_DEVICES = delete(devices).where(
+    _of_user(devices),
+    devices.c.device_id.in_(select(devices.c.device_id).where(_of_user(devices)).limit(SLICE_ROWS)),
+)
+WORDS = delete(user_words).where(_of_user(user_words))
+IDENTITIES = delete(identities).where(_of_user(identities))
+USER = delete(users_table).where(_of_user(users_table))
+
+
+class Deletion(Enum):
+    """What came of one try to delete a user."""
+
+    DELETED = "deleted"
+    UNKNOWN = "unknown"
+    MORE = "more"
+    """Some of their many sessions are gone; try again for the rest and the user."""
+
+
+async def delete_user(db: Database, app_id: str, user_id: str, now: int) -> bool:
+    """Deletes a user with everything about them. False: there is no such user.
+
+    Years of logins are deleted slice by slice, so that others pass; the user goes with the last one. Whoever
+    was interrupted has lost sessions at most, and can simply be deleted again.
+    """
+    while True:
+        match await db.write(partial(delete_slice, app_id=app_id, user_id=user_id, now=now), patient=True):
+            case Deletion.MORE:
+                continue
+            case outcome:
+                return outcome is Deletion.DELETED
+
+
+def delete_slice(tx: Transaction, app_id: str, user_id: str, now: int) -> Deletion:
+    """Deletes the user, or a slice of sessions and devices where they have more than SLICE_ROWS of them."""
+    # The lock keeps logins out, which would leave a session behind.
+    user = users.by_user_id(tx, [(app_id, user_id)], lock=True).get((app_id, user_id))
+    if user is None:
+        return Deletion.UNKNOWN
+    whose = {"app": app_id, "uid": user.uid}
+    gone = [tx.execute(statement, whose).rowcount for statement in (SOME_SESSIONS, SOME_DEVICES)]
+    if max(gone) == SLICE_ROWS:
+        return Deletion.MORE
+    for statement in (WORDS, IDENTITIES, USER):
+        tx.execute(statement, whose)
+    log.record(
+        tx,
+        log.Event(
+            app_id=app_id,
+            type="user.deleted",
+            uid=user.uid,
+            occurred_at=now,
+            data=UserDeleted(user_id=user_id),
+        ),
+    )
+    tx.signal("user", user.key)
+    return Deletion.DELETED

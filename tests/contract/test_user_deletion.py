@@ -1,0 +1,143 @@
+"""Deleting a user leaves nothing of them but the fact."""
+
+import asyncio
+from functools import partial
+
+import msgspec
+import pytest
+
+from admit.accounts import sessions, tables, user_deletion, users
+from admit.accounts.sessions import NoSession, Opened
+from admit.accounts.user_deletion import delete_user
+from admit.accounts.users import NewUser
+from admit.storage.database import Database
+from tests.residents import (
+    APP,
+    NOW,
+    count,
+    events_of,
+    key,
+    login,
+    move_in,
+    not_signed_in,
+    person,
+    sign_in,
+    start_app,
+    user_now,
+)
+
+OWNED = (tables.users, tables.user_words, tables.identities, tables.devices, tables.sessions)
+
+
+async def test_everything_of_the_user_goes_and_nothing_of_others(database: Database) -> None:
+    await start_app(database)
+    ada, bob = person("ada", name="Ada Lovelace"), person("bob", name="Ada Bobson")
+    await move_in(database, ada, bob)
+    for user in (ada, bob):
+        await sign_in(database, login(user, device_id="phone"))
+        await sign_in(database, login(user, device_id="laptop"))
+    heard: list[str | None] = []
+    database.signals.subscribe("user", heard.append)
+
+    assert await delete_user(database, APP, "ada", NOW)
+
+    assert [await count(database, table, ada) for table in OWNED] == [0, 0, 0, 0, 0]
+    assert [await count(database, table, bob) for table in OWNED] == [1, 3, 1, 2, 2]
+    (event,) = await events_of(database)
+    assert (event.type, event.uid, msgspec.json.decode(event.data)) == (
+        "user.deleted",
+        ada.uid,
+        {"userId": "ada"},
+    )
+    await asyncio.sleep(0)
+    assert heard == [f"{APP}/ada"]
+
+
+async def test_unknown_user_is_not_deleted_and_nothing_is_told(database: Database) -> None:
+    await start_app(database)
+
+    for user_id in ("nobody", "", "a\x00"):
+        assert not await delete_user(database, APP, user_id, NOW)
+    assert await events_of(database) == []
+
+
+async def test_person_who_returns_is_somebody_new(database: Database) -> None:
+    await start_app(database)
+    before, after = person("ada"), person("ada")
+    await move_in(database, before)
+    await delete_user(database, APP, "ada", NOW)
+    await move_in(database, after)
+
+    assert after.uid != before.uid
+    assert await user_now(database, after) == after
+    assert await not_signed_in(database, login(before)) == NoSession("deleted")
+
+
+async def test_years_of_logins_are_deleted_in_slices(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await start_app(database)
+    ada = person("ada")
+    await move_in(database, ada)
+    await asyncio.gather(
+        *(sign_in(database, login(ada, device_id=f"device{number}")) for number in range(1_000))
+    )
+    slices = 0
+
+    def counted(*args: object, **kwargs: object) -> user_deletion.Deletion:
+        nonlocal slices
+        slices += 1
+        return delete_slice(*args, **kwargs)  # type: ignore[arg-type]
+
+    delete_slice = user_deletion.delete_slice
+    monkeypatch.setattr(user_deletion, "delete_slice", counted)
+
+    assert await delete_user(database, APP, "ada", NOW)
+    assert slices == 2
+    assert [await count(database, table, ada) for table in OWNED] == [0, 0, 0, 0, 0]
+    assert len(await events_of(database)) == 1
+
+
+async def test_two_who_delete_the_same_user_tell_it_once(database: Database) -> None:
+    await start_app(database)
+    await move_in(database, person("ada"))
+
+    outcomes = await asyncio.gather(*(delete_user(database, APP, "ada", NOW) for _ in range(5)))
+
+    assert sorted(outcomes) == [False, False, False, False, True]
+    assert len(await events_of(database)) == 1
+
+
+async def test_login_at_the_moment_of_deletion_leaves_no_session_behind(postgres_url: str) -> None:
+    servers = [Database(postgres_url) for _ in range(2)]
+    await start_app(servers[0])
+    for round_ in range(15):
+        ada = person(f"ada{round_}")
+        await move_in(servers[0], ada)
+        logins = [
+            servers[1].write_together(sessions.open_or_renew, login(ada, device_id=f"device{number}"))
+            for number in range(10)
+        ]
+
+        deleted, *outcomes = await asyncio.gather(delete_user(servers[0], APP, ada.user_id, NOW), *logins)
+
+        assert deleted
+        assert all(isinstance(outcome, Opened) or outcome == NoSession("deleted") for outcome in outcomes)
+        assert [await count(servers[0], table, ada) for table in OWNED] == [0, 0, 0, 0, 0]
+    for server in servers:
+        server.close()
+
+
+async def test_creation_right_behind_a_deletion_in_one_commit_is_the_new_user(database: Database) -> None:
+    await start_app(database)
+    old, new = person("ada"), person("ada")
+    await move_in(database, old)
+    await sign_in(database, login(old, public_key=key("old")))
+
+    gone, earlier = await asyncio.gather(
+        delete_user(database, APP, "ada", NOW),
+        database.write(partial(users.create, rows=[NewUser(new)]), patient=True),
+    )
+
+    assert gone
+    assert earlier in ({}, {(APP, "ada"): old})
