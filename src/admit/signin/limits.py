@@ -1,0 +1,128 @@
+"""How often something may be done: durable counts in fixed windows, exact across processes.
+
+What is counted is kept as a keyed digest only, so that the table says nothing about anyone.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import bindparam, delete, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT reads the same on SQLite
+
+from admit.signin.tables import limits
+from admit.storage.sealing import KeyRing
+from admit.storage.transaction import Transaction
+
+BUCKET_PURPOSE = "limit-bucket"
+
+_ROW = (
+    (limits.c.app_id == bindparam("app"))
+    & (limits.c.bucket == bindparam("what"))
+    & (limits.c.window_end == bindparam("end"))
+)
+COUNT_ONE_MORE = (
+    insert(limits)
+    .values(app_id=bindparam("app"), bucket=bindparam("what"), window_end=bindparam("end"), count=1)
+    .on_conflict_do_update(
+        index_elements=[limits.c.app_id, limits.c.bucket, limits.c.window_end],
+        set_={"count": limits.c.count + 1},
+        where=limits.c.count < bindparam("most"),
+    )
+    .returning(limits.c.count)
+)
+COUNT_ONE_LESS = update(limits).where(_ROW, limits.c.count > 0).values(count=limits.c.count - 1)
+_KEY = tuple_(limits.c.app_id, limits.c.bucket, limits.c.window_end)
+PRUNE_WINDOWS = delete(limits).where(
+    _KEY.in_(
+        select(limits.c.app_id, limits.c.bucket, limits.c.window_end)
+        .where(limits.c.window_end <= bindparam("now"))
+        .limit(bindparam("most"))
+    )
+)
+
+
+class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """At most `count` within each window of `window_seconds`."""
+
+    count: int
+    window_seconds: int
+
+    def __post_init__(self) -> None:
+        if self.count < 1 or self.window_seconds < 1:
+            raise ValueError("a limit needs a count and a window_seconds of at least 1")
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Every limit of this room; None lifts one.
+
+    A RATE_LIMITS file holds tables of these names. TOML has no null: a large count lifts a limit there.
+    """
+
+    mails_per_mailbox: Limit | None = Limit(10, 3_600)
+    mails_per_address: Limit | None = Limit(200, 3_600)
+    mails_per_app: Limit | None = Limit(10_000, 3_600)
+    wrong_guesses_per_mailbox: Limit | None = Limit(50, 86_400)
+
+    @classmethod
+    def off(cls) -> "Limits":
+        """No limits at all, for load tests. The five guesses of each code remain."""
+        return cls(
+            mails_per_mailbox=None,
+            mails_per_address=None,
+            mails_per_app=None,
+            wrong_guesses_per_mailbox=None,
+        )
+
+
+class Want(msgspec.Struct, frozen=True):
+    """One more of `what` (`name:value`), if `limit` allows."""
+
+    what: str
+    limit: Limit
+
+
+def wants(*asked: tuple[str, str, Limit | None]) -> list[Want]:
+    """One more of each `(name, value, limit)`. What is unknown ("") or has no limit is not counted."""
+    return [Want(f"{name}:{value}", limit) for name, value, limit in asked if value and limit is not None]
+
+
+def take(tx: Transaction, ring: KeyRing, app_id: str, counted: Sequence[Want], now: int) -> int | None:
+    """Counts every one of `counted`, or none of them when one is over its limit.
+
+    Returns None when all were counted, else the seconds after which it is worth trying again.
+    """
+    over_until = 0
+    taken = []
+    for want in counted:
+        row = _row(ring, app_id, want, now)
+        if tx.execute(COUNT_ONE_MORE, {**row, "most": want.limit.count}).first() is None:
+            over_until = max(over_until, row["end"])
+        else:
+            taken.append(row)
+    if not over_until:
+        return None
+    for row in taken:
+        tx.execute(COUNT_ONE_LESS, row)
+    return (over_until - now + 999) // 1_000
+
+
+def give_back(tx: Transaction, ring: KeyRing, app_id: str, counted: Sequence[Want], now: int) -> None:
+    """Undoes a `take` of the same transaction."""
+    for want in counted:
+        tx.execute(COUNT_ONE_LESS, _row(ring, app_id, want, now))
+
+
+def prune(tx: Transaction, now: int, rows_max: int) -> int:
+    """Forgets at most `rows_max` windows that have ended; returns how many it were."""
+    return tx.execute(PRUNE_WINDOWS, {"now": now, "most": rows_max}).rowcount
+
+
+def _row(ring: KeyRing, app_id: str, want: Want, now: int) -> dict[str, Any]:
+    """The window of `want` at `now`. Its length is in the bucket: windows of two lengths may end together."""
+    length_ms = want.limit.window_seconds * 1_000
+    return {
+        "app": app_id,
+        "what": ring.digest(BUCKET_PURPOSE, f"{app_id}/{want.limit.window_seconds}/{want.what}"),
+        "end": (now // length_ms + 1) * length_ms,
+    }

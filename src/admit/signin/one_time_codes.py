@@ -1,0 +1,216 @@
+"""One-time codes at rest: counted before they are compared, spent by one key, completed by one login.
+
+The functions that take a transaction are units of work; `spend` and `complete` serve many callers at once.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+from sqlalchemy import Row, bindparam, delete, insert, or_, select, tuple_, update
+
+from admit.signin.email_addresses import mailbox_of
+from admit.signin.limits import Limit, give_back, take, wants
+from admit.signin.proof import Intent
+from admit.signin.tables import email_codes
+from admit.storage.lookups import Lookup
+from admit.storage.sealing import KeyRing
+from admit.storage.transaction import Transaction
+
+CODE_DIGITS = 8
+GUESSES_MAX = 5
+USES_MAX = 10
+CODE_PURPOSE = "email-code"
+ANSWER_LOST_MS = 60_000
+"""How long the same key may repeat the code of a login, whose answer may have been lost on the way."""
+
+_CODE = (email_codes.c.app_id == bindparam("app")) & (email_codes.c.otp_id == bindparam("otp"))
+_KEY = tuple_(email_codes.c.app_id, email_codes.c.otp_id)
+_OPEN = (email_codes.c.expires_at > bindparam("now")) & or_(
+    email_codes.c.completed_at.is_(None), email_codes.c.completed_at > bindparam("now") - ANSWER_LOST_MS
+)
+
+ADD_CODE = insert(email_codes)
+COUNT_GUESS = (
+    update(email_codes)
+    .where(_CODE, _OPEN, email_codes.c.guesses < GUESSES_MAX)
+    .values(guesses=email_codes.c.guesses + 1)
+    .returning(
+        email_codes.c.email,
+        email_codes.c.intent,
+        email_codes.c.code_digest,
+        email_codes.c.uses,
+        email_codes.c.spent_by,
+    )
+)
+GUESSES_OF_OPEN = select(email_codes.c.guesses).where(_CODE, _OPEN)
+COUNT_USE = (
+    update(email_codes).where(_CODE).values(guesses=email_codes.c.guesses - 1, uses=email_codes.c.uses + 1)
+)
+LOOK_AT_CODES = Lookup(
+    select(
+        email_codes.c.app_id,
+        email_codes.c.otp_id,
+        email_codes.c.spent_by,
+        email_codes.c.expires_at,
+        email_codes.c.completed_at,
+    ),
+    (email_codes.c.app_id, email_codes.c.otp_id),
+    lock=True,
+)
+SPEND_CODE = update(email_codes).where(_CODE).values(spent_by=bindparam("key"))
+COMPLETE_CODE = (
+    update(email_codes)
+    .where(_CODE, email_codes.c.spent_by == bindparam("key"), email_codes.c.completed_at.is_(None))
+    .values(completed_at=bindparam("now"))
+)
+PRUNE_CODES = delete(email_codes).where(
+    _KEY.in_(
+        select(email_codes.c.app_id, email_codes.c.otp_id)
+        .where(email_codes.c.expires_at <= bindparam("now"))
+        .limit(bindparam("most"))
+    )
+)
+
+_OTP_ID = re.compile(r"otp_[0-9a-f]{40}")
+_DIGITS = re.compile(rf"[0-9]{{{CODE_DIGITS}}}")
+_BETWEEN_DIGITS = re.compile(r"[\s-]+")
+
+
+class NewCode(msgspec.Struct, frozen=True, kw_only=True):
+    """A code that is about to be mailed to `email`."""
+
+    app_id: str
+    otp_id: str
+    email: str
+    intent: Intent
+    code_digest: str
+    created_at: int
+    expires_at: int
+
+
+class Guess(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody typed. `email` is None and `intent` "" where the request does not tell."""
+
+    app_id: str
+    otp_id: str
+    otp: str
+    email: str | None
+    intent: Intent
+    thumbprint: str
+    now: int
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What came of a guess. `email` and `intent` are those of step 1; only a right guess learns them."""
+
+    kind: Literal["right", "wrong", "too_many", "too_many_today"]
+    email: str = ""
+    intent: Intent = ""
+
+
+class Spend(msgspec.Struct, frozen=True, kw_only=True):
+    """A code, and the thumbprint of the key that uses it."""
+
+    app_id: str
+    otp_id: str
+    thumbprint: str
+    now: int
+
+
+WRONG = Outcome("wrong")
+
+
+def digest_of(ring: KeyRing, app_id: str, otp_id: str, otp: str) -> str:
+    """What is kept of a code: worthless in another app and under another `otp_id`."""
+    return ring.digest(CODE_PURPOSE, _bound(app_id, otp_id, otp))
+
+
+def could_be_otp_id(text: str) -> bool:
+    """Whether `text` is spelled like ours. What a database cannot store must not reach it."""
+    return _OTP_ID.fullmatch(text) is not None
+
+
+def digits_of(typed: str) -> str:
+    """The code in what a person typed or pasted, spaces and dashes left out; "" when there is none."""
+    code = _BETWEEN_DIGITS.sub("", typed)
+    return code if _DIGITS.fullmatch(code) else ""
+
+
+def add(tx: Transaction, code: NewCode) -> None:
+    """Keeps a new code."""
+    unused = {"guesses": 0, "uses": 0, "spent_by": "", "completed_at": None}
+    tx.execute(ADD_CODE, msgspec.structs.asdict(code) | unused)
+
+
+def try_guess(tx: Transaction, ring: KeyRing, guess: Guess, daily: Limit | None) -> Outcome:
+    """Counts, then compares, then takes the count back from a right guess: rivals wait for the row.
+
+    `daily` limits the wrong guesses at one mailbox over all its codes.
+    """
+    where = {"app": guess.app_id, "otp": guess.otp_id, "now": guess.now}
+    code = tx.execute(COUNT_GUESS, where).first()
+    if code is None:
+        return WRONG if tx.execute(GUESSES_OF_OPEN, where).first() is None else Outcome("too_many")
+    counted = wants(("wrong-guess", mailbox_of(code.email), daily))
+    if take(tx, ring, guess.app_id, counted, guess.now) is not None:
+        return Outcome("too_many_today")
+    is_right = (
+        ring.matches(CODE_PURPOSE, _bound(guess.app_id, guess.otp_id, guess.otp), code.code_digest)
+        and guess.email in (None, code.email)
+        and guess.intent in ("", code.intent)
+        and code.spent_by in ("", guess.thumbprint)
+        and code.uses < USES_MAX
+    )
+    if not is_right:
+        return WRONG
+    tx.execute(COUNT_USE, where)
+    give_back(tx, ring, guess.app_id, counted, guess.now)
+    return Outcome("right", code.email, code.intent)
+
+
+def spend(tx: Transaction, items: Sequence[Spend]) -> list[bool]:
+    """Binds each code to the key that uses it, in the unit that opens an admission or a session.
+
+    True: it is this key's, now or since an earlier try. False: it is another key's, has expired, or a login
+    came of it more than ANSWER_LOST_MS ago; for the person that is InvalidOtp.
+    """
+    keys = [(item.app_id, item.otp_id) for item in items]
+    found = {(row.app_id, row.otp_id): row for row in LOOK_AT_CODES.rows(tx, keys)}
+    holders = {key: row.spent_by for key, row in found.items()}
+    results, news = [], []
+    for item in items:
+        key = (item.app_id, item.otp_id)
+        if key not in found or _is_over(found[key], item.now):
+            results.append(False)
+            continue
+        if not holders[key]:
+            holders[key] = item.thumbprint
+            news.append({"app": item.app_id, "otp": item.otp_id, "key": item.thumbprint})
+        results.append(holders[key] == item.thumbprint)
+    if news:
+        tx.execute(SPEND_CODE, news)
+    return results
+
+
+def complete(tx: Transaction, items: Sequence[Spend]) -> None:
+    """A login has come of each of these codes: only a repeat by the same key is let in, and not for long."""
+    rows = sorted((item.app_id, item.otp_id, item.thumbprint, item.now) for item in items)
+    if rows:
+        tx.execute(COMPLETE_CODE, [dict(zip(("app", "otp", "key", "now"), row, strict=True)) for row in rows])
+
+
+def prune(tx: Transaction, now: int, rows_max: int) -> int:
+    """Forgets at most `rows_max` codes that have expired; returns how many it were."""
+    return tx.execute(PRUNE_CODES, {"now": now, "most": rows_max}).rowcount
+
+
+def _is_over(code: Row[Any], now: int) -> bool:
+    return code.expires_at <= now or (
+        code.completed_at is not None and code.completed_at <= now - ANSWER_LOST_MS
+    )
+
+
+def _bound(app_id: str, otp_id: str, otp: str) -> str:
+    return f"{app_id}/{otp_id}/{otp}"

@@ -1,0 +1,34 @@
+"""The tables of this room."""
+
+from sqlalchemy import Index, PrimaryKeyConstraint, Table
+
+from admit.storage.schema import metadata, moment, number, text
+
+email_codes = Table(
+    "email_codes",
+    metadata,
+    text("app_id"),
+    text("otp_id"),
+    text("email"),  # normalised
+    text("intent"),  # "" | login | register
+    text("code_digest"),  # keyed, bound to otp_id
+    number("guesses"),  # counted before the code is compared
+    number("uses"),  # right guesses, which may ask again until a login has come of it
+    text("spent_by"),  # thumbprint of the key that spent it; "" while unspent
+    moment("completed_at", nullable=True),  # when a login came of it
+    moment("created_at"),
+    moment("expires_at"),
+    PrimaryKeyConstraint("app_id", "otp_id"),
+    Index(None, "expires_at"),
+)
+
+limits = Table(
+    "limits",
+    metadata,
+    text("app_id"),
+    text("bucket"),  # keyed digest of what is limited
+    moment("window_end"),
+    number("count"),
+    PrimaryKeyConstraint("app_id", "bucket", "window_end"),
+    Index(None, "window_end"),
+)
