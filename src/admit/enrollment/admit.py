@@ -1,0 +1,224 @@
+"""The one way in: a proof goes in, a login comes out, or a refusal.
+
+enter ─┬─ known ────────────────────────────────────────────► login
+       ├─ unknown, ours to decide ──► decide ──► settle ────► login, or refusal
+       └─ unknown, a rival decides ─► wait for its verdict ─► enter again, or the same refusal
+"""
+
+import asyncio
+from collections import defaultdict
+from typing import assert_never
+
+import msgspec
+import structlog
+
+from admit.accounts.apps import App, hook_secrets_of
+from admit.clock import Clock, new_id
+from admit.enrollment import admissions, decision_hook, ledger, settlements
+from admit.enrollment.admissions import Again, Awaited, CredentialGone, Deactivated, Entry, Login, Opened
+from admit.enrollment.decision_hook import Answer, DecisionRequest, Question
+from admit.enrollment.hook_reply import Fault
+from admit.enrollment.policy import Admit, Applicant, Ask, Refuse, Verdict, decide
+from admit.enrollment.settlements import Late, Settled, Settlement
+from admit.errors import USER_DEACTIVATED, WEBHOOK_ERROR, InvalidOtp, Refused, Unavailable
+from admit.outbound.http import HttpClient
+from admit.signin.email_code import WRONG_CODE
+from admit.signin.proof import Proof
+from admit.storage.database import Database
+from admit.storage.sealing import KeyRing
+
+ASKED_AT_ONCE_PER_APP = 64
+PLACE_WAIT_SECONDS_MAX = 4.0
+LEASE_MARGIN_MS = 5_000
+ENTRIES_MAX = 8
+LOOK_EVERY_SECONDS = 1.0
+
+DEACTIVATED = "This account is deactivated. Ask the people who run this app."
+HOOK_FAILED = "The app could not decide about new people just now. Try again later."
+TRY_AGAIN = "Too many new people are at the door at this moment. Try again in a few seconds."
+
+log = structlog.get_logger("admit.enrollment")
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Door:
+    """Lets people in. It lives as long as the server: decisions go on when the one who asked has hung up."""
+
+    def __init__(
+        self, db: Database, ring: KeyRing, http: HttpClient, clock: Clock, refresh_token_ms: int
+    ) -> None:
+        self._db = db
+        self._ring = ring
+        self._http = http
+        self._clock = clock
+        self._refresh_token_ms = refresh_token_ms
+        self._places: defaultdict[str, asyncio.Semaphore] = defaultdict(
+            lambda: asyncio.Semaphore(ASKED_AT_ONCE_PER_APP)
+        )
+        self._deciding: dict[str, asyncio.Task[Settled]] = {}
+        self._heard: dict[str, asyncio.Event] = {}
+        self._unsubscribe = db.signals.subscribe("admission", self._hear)
+
+    async def admit(self, app: App, proof: Proof) -> Login:
+        """Lets the owner of `proof` in, for the first time or again.
+
+        Raises Refused with the code that the person is shown, InvalidOtp when the mailed code was used up
+        meanwhile, and Unavailable when no verdict can be had in time.
+        """
+        for _ in range(ENTRIES_MAX):
+            entry = self._entry(app, proof)
+            entered = await self._db.write_together(admissions.enter, entry)
+            match entered:
+                case Login():
+                    return entered
+                case Deactivated():
+                    raise Refused(DEACTIVATED, code=USER_DEACTIVATED)
+                case CredentialGone():
+                    raise InvalidOtp(WRONG_CODE)
+                case Opened():
+                    outcome = await self._decided(entry, entered)
+                case Awaited():
+                    outcome = await self._verdict_of_rival(app, entered)
+                case Again():
+                    continue
+                case _:
+                    assert_never(entered)
+            if isinstance(outcome, Login):
+                return outcome
+            if isinstance(outcome, Refuse):
+                raise Refused(outcome.message, code=outcome.code)
+        raise Unavailable(TRY_AGAIN, retry_after_seconds=5)
+
+    async def close(self) -> None:
+        """Waits for the decisions that are being made."""
+        self._unsubscribe()
+        await asyncio.gather(*self._deciding.values(), return_exceptions=True)
+
+    def _entry(self, app: App, proof: Proof) -> Entry:
+        now = self._clock()
+        return Entry(
+            app=app,
+            proof=proof,
+            admission_id=new_id("adm"),
+            input_digest=self._ring.digest("decision-input", f"{app.app_id}/{proof.user_id}/{proof.email}"),
+            now=now,
+            lease_until=now + round(app.policy.timeout_seconds * 1000) + LEASE_MARGIN_MS,
+            refresh_until=now + self._refresh_token_ms,
+        )
+
+    async def _decided(self, entry: Entry, opened: Opened) -> Settled:
+        """The outcome of our own decision, made apart from this request: others may wait for it too."""
+        task = asyncio.create_task(self._decide_and_settle(entry, opened))
+        self._keep(opened.admission_id, task)
+        return await asyncio.shield(task)
+
+    async def _decide_and_settle(self, entry: Entry, opened: Opened) -> Settled:
+        decision = decide(entry.app.policy, _applicant(entry.proof))
+        attempts, latency_ms = 0, 0
+        if isinstance(decision, Ask):
+            answer = await self._ask(entry, opened, decision)
+            attempts, latency_ms = answer.attempts, answer.latency_ms
+            verdict = _verdict(answer, decision)
+        else:
+            verdict = decision
+        settlement = Settlement(
+            entry=entry,
+            opened=opened,
+            verdict=verdict,
+            attempts=attempts,
+            latency_ms=latency_ms,
+            now=self._clock(),
+        )
+        settled = await self._db.write_together(settlements.settle, settlement)
+        log.info(
+            "admission.settled",
+            app_id=entry.app.app_id,
+            admission_id=opened.admission_id,
+            outcome="late" if isinstance(settled, Late) else verdict.__class__.__name__.lower(),
+            policy=entry.app.policy.kind,
+            attempts=attempts,
+            latency_ms=latency_ms,
+        )
+        return settled
+
+    async def _ask(self, entry: Entry, opened: Opened, ask: Ask) -> Answer:
+        """Calls the hook once there is a place; gives the admission back if there is none in time."""
+        app = entry.app
+        place = self._places[app.app_id]
+        try:
+            await asyncio.wait_for(place.acquire(), PLACE_WAIT_SECONDS_MAX)
+        except TimeoutError:
+            await self._db.write(lambda tx: admissions.give_back(tx, app.app_id, opened))
+            raise Unavailable(TRY_AGAIN, retry_after_seconds=5) from None
+        try:
+            question = Question(
+                admission_id=opened.admission_id,
+                url=ask.url,
+                secrets=hook_secrets_of(app, self._clock()),
+                timeout_seconds=ask.timeout_seconds,
+                request=DecisionRequest(user_id=entry.proof.user_id, email=entry.proof.email),
+            )
+            return await decision_hook.ask(self._http, question, self._clock)
+        finally:
+            place.release()
+
+    async def _verdict_of_rival(self, app: App, awaited: Awaited) -> Settled:
+        """The outcome that a rival has reached, here or elsewhere; Again where we must enter anew."""
+        task = self._deciding.get(awaited.admission_id)
+        if task is None:
+            task = asyncio.create_task(self._watch(app.app_id, awaited))
+            self._keep(awaited.admission_id, task)
+        outcome = await asyncio.shield(task)
+        return outcome if isinstance(outcome, Refuse) else Again()
+
+    async def _watch(self, app_id: str, awaited: Awaited) -> Settled:
+        """Waits for the verdict of another process, for everyone here, until its lease ends."""
+        settled = self._heard[awaited.admission_id] = asyncio.Event()
+        try:
+            while (left_ms := awaited.lease_until - self._clock()) > 0:
+                settled.clear()
+                outcome = await self._db.read(lambda tx: ledger.outcome(tx, app_id, awaited.admission_id))
+                if outcome is not None:
+                    return outcome
+                await _wait(settled, min(LOOK_EVERY_SECONDS, left_ms / 1000))
+            return Again()
+        finally:
+            del self._heard[awaited.admission_id]
+
+    def _keep(self, admission_id: str, task: asyncio.Task[Settled]) -> None:
+        """Lets rivals of this process share `task` until it is done."""
+        self._deciding[admission_id] = task
+        task.add_done_callback(lambda done: self._forget(admission_id, done))
+
+    def _forget(self, admission_id: str, task: asyncio.Task[Settled]) -> None:
+        if self._deciding.get(admission_id) is task:
+            del self._deciding[admission_id]
+
+    def _hear(self, admission_id: str | None) -> None:
+        """An admission was settled somewhere; None: look at all that somebody waits for."""
+        for each in tuple(self._heard) if admission_id is None else (admission_id,):
+            if each in self._heard:
+                self._heard[each].set()
+
+
+def _applicant(proof: Proof) -> Applicant:
+    return Applicant(
+        user_id=proof.user_id, email=proof.email, email_verified=proof.email_verified, intent=proof.intent
+    )
+
+
+def _verdict(answer: Answer, ask: Ask) -> Verdict:
+    """The verdict in `answer`, or what the app wants where the hook failed."""
+    if not isinstance(answer.outcome, Fault):
+        return answer.outcome
+    if ask.on_failure == "eval":
+        return Admit(type="eval", reason=f"Admitted as eval because the hook failed: {answer.outcome.reason}")
+    return Refuse(code=WEBHOOK_ERROR, message=HOOK_FAILED, reason=answer.outcome.reason)
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return

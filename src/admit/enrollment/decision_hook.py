@@ -1,0 +1,97 @@
+"""Asking the operator's endpoint about one unknown person.
+
+One budget covers all attempts. Every attempt carries the same `webhook-id`, the admission's, so that the
+endpoint can tell a repetition from a second person.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+
+from admit.clock import Clock, jitter
+from admit.enrollment.hook_reply import Fault, read_reply
+from admit.enrollment.policy import Verdict
+from admit.outbound import signing
+from admit.outbound.http import Failure, HttpClient, Reply
+
+ATTEMPTS_MAX = 3
+REPLY_BYTES_MAX = 65_536
+PAUSES_SECONDS = (0.1, 0.4)
+TRY_AGAIN_STATUSES = frozenset({429, 502, 503, 504})
+
+_encode = msgspec.json.Encoder().encode
+
+
+class DecisionRequest(msgspec.Struct, frozen=True, rename="camel"):
+    """Exactly what the contract sends. `email` is "" when unknown."""
+
+    user_id: str
+    email: str
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """One decision to ask for. `secrets` sign it (Standard Webhooks), newest first."""
+
+    admission_id: str
+    url: str
+    secrets: Sequence[str]
+    timeout_seconds: float
+    request: DecisionRequest
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of asking: a verdict, or the fault that prevented one."""
+
+    outcome: Verdict | Fault
+    attempts: int
+    latency_ms: int
+
+
+async def ask(http: HttpClient, question: Question, clock: Clock) -> Answer:
+    """Asks until there is an answer, ATTEMPTS_MAX is reached or the budget is spent."""
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    deadline = started + question.timeout_seconds
+    body = _encode(question.request)
+    attempts = 0
+    while True:
+        attempts += 1
+        headers = signing.headers(question.secrets, question.admission_id, clock() // 1000, body)
+        headers["content-type"] = "application/json"
+        result = await http.post(
+            question.url,
+            body,
+            headers,
+            timeout_seconds=deadline - loop.time(),
+            reply_bytes_max=REPLY_BYTES_MAX,
+        )
+        pause = _pause_before_next(result, attempts)
+        if pause is None or loop.time() + pause >= deadline:
+            return Answer(
+                outcome=_outcome(result), attempts=attempts, latency_ms=round((loop.time() - started) * 1000)
+            )
+        await asyncio.sleep(pause)
+
+
+def _pause_before_next(result: Reply | Failure, attempts: int) -> float | None:
+    """Seconds to wait before another attempt; None when there must be none."""
+    if attempts >= ATTEMPTS_MAX:
+        return None
+    if isinstance(result, Failure):
+        again, asked = result.may_retry, ""
+    else:
+        again, asked = result.status in TRY_AGAIN_STATUSES, result.headers.get("retry-after", "")
+    if not again:
+        return None
+    if asked.isdecimal() and len(asked) < 6:
+        return float(asked)
+    return jitter(PAUSES_SECONDS[attempts - 1])
+
+
+def _outcome(result: Reply | Failure) -> Verdict | Fault:
+    if isinstance(result, Failure):
+        return Fault(result.detail)
+    if result.status != 200:
+        return Fault(f"The endpoint answered with status {result.status}; a decision comes with 200.")
+    return read_reply(result.body)

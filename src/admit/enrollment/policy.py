@@ -1,0 +1,92 @@
+"""The rule for people unknown to the app. Pure: values in, a decision out.
+
+The Manager, the commands and the door all call `decide`, so what a simulation says is what happens.
+"""
+
+from typing import Any, Literal, assert_never
+
+import msgspec
+
+from admit.accounts.apps import PolicySetting
+from admit.errors import USER_NOT_ACCEPTED, USER_NOT_REGISTERED
+
+
+class Applicant(msgspec.Struct, frozen=True, kw_only=True):
+    """What a policy may know of the unknown person. `email` is "" when unknown."""
+
+    user_id: str
+    email: str
+    email_verified: bool
+    intent: Literal["", "login", "register"] = ""
+
+
+class Admit(msgspec.Struct, frozen=True, kw_only=True, tag="admit", tag_field="decision"):
+    """Come in. `data` is the operator's JSON object, kept as it is; `name` and `email` are for display."""
+
+    type: Literal["eval", "prod"]
+    reason: str
+    data: dict[str, Any] | None = None
+    name: str = ""
+    email: str = ""
+
+
+class Refuse(msgspec.Struct, frozen=True, kw_only=True, tag="refuse", tag_field="decision"):
+    """Stay out. `code` and `message` reach the person, `reason` only the operator."""
+
+    code: str
+    message: str
+    reason: str
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True, tag="ask", tag_field="decision"):
+    """The operator's endpoint decides, within `timeout_seconds` for all attempts together."""
+
+    url: str
+    timeout_seconds: float
+    on_failure: Literal["refuse", "eval"]
+
+
+Verdict = Admit | Refuse
+Decision = Verdict | Ask
+
+NOT_REGISTERED = "There is no account for this address here."
+NOT_ACCEPTED = "This address was not accepted. Ask the people who run this app for access."
+
+
+def decide(policy: PolicySetting, applicant: Applicant) -> Decision:
+    """What to do with `applicant`, whom the app does not know."""
+    if applicant.intent == "login":
+        return Refuse(
+            code=USER_NOT_REGISTERED,
+            message=NOT_REGISTERED,
+            reason="The client asked to log in, not to register.",
+        )
+    match policy.kind:
+        case "eval" | "prod":
+            return Admit(type=policy.kind, reason=f"The policy admits everyone as {policy.kind}.")
+        case "domains":
+            return _by_domain(policy, applicant)
+        case "webhook":
+            return Ask(url=policy.url, timeout_seconds=policy.timeout_seconds, on_failure=policy.on_failure)
+        case "reject":
+            return _turned_away(applicant)
+        case _:
+            assert_never(policy.kind)
+
+
+def _by_domain(policy: PolicySetting, applicant: Applicant) -> Verdict:
+    domain = applicant.email.rpartition("@")[2]
+    if not applicant.email_verified:
+        reason = "The email is not verified, so its domain says nothing."
+    elif domain in policy.domains:
+        return Admit(type="prod", reason=f"The policy lists {domain}.")
+    else:
+        reason = f"The policy does not list {domain or 'an empty domain'}."
+    return Refuse(code=USER_NOT_ACCEPTED, message=NOT_ACCEPTED, reason=reason)
+
+
+def _turned_away(applicant: Applicant) -> Refuse:
+    reason = "The policy rejects everyone unknown."
+    if applicant.intent == "register":
+        return Refuse(code=USER_NOT_ACCEPTED, message=NOT_ACCEPTED, reason=reason)
+    return Refuse(code=USER_NOT_REGISTERED, message=NOT_REGISTERED, reason=reason)

@@ -1,0 +1,200 @@
+"""Settling: verdict, user, identity, device, session, event and ledger row are committed together."""
+
+from collections.abc import Sequence
+
+import msgspec
+from sqlalchemy import bindparam, select, update
+
+from admit.accounts import sessions, users
+from admit.accounts.users import NewUser, User
+from admit.enrollment.admissions import Again, Entry, Login, Opened, open_sessions
+from admit.enrollment.policy import Admit, Refuse, Verdict
+from admit.enrollment.tables import admissions
+from admit.events import log as event_log
+from admit.events.catalog import Device, UserEnrolled, UserRefused
+from admit.events.log import Event
+from admit.storage.lookups import Lookup
+from admit.storage.transaction import Transaction
+
+LOCK_OPEN = Lookup(
+    select(admissions.c.app_id, admissions.c.admission_id, admissions.c.fence).where(
+        admissions.c.settled_at.is_(None)
+    ),
+    (admissions.c.app_id, admissions.c.admission_id),
+    lock=True,
+)
+SETTLE = (
+    update(admissions)
+    .where(admissions.c.app_id == bindparam("app"), admissions.c.admission_id == bindparam("admission"))
+    .values(
+        settled_at=bindparam("now"),
+        verdict=bindparam("its_verdict"),
+        code=bindparam("its_code"),
+        message=bindparam("its_message"),
+        reason=bindparam("its_reason"),
+        attempts=bindparam("its_attempts"),
+        latency_ms=bindparam("its_latency_ms"),
+        uid=bindparam("its_uid"),
+    )
+)
+NOTE_LATE = (
+    update(admissions)
+    .where(admissions.c.app_id == bindparam("app"), admissions.c.admission_id == bindparam("admission"))
+    .values(late=bindparam("verdict_dropped"))
+)
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Settlement(msgspec.Struct, frozen=True, kw_only=True):
+    """A verdict about the person of `entry`, and how it was reached."""
+
+    entry: Entry
+    opened: Opened
+    verdict: Verdict
+    attempts: int
+    latency_ms: int
+    now: int
+
+
+class Late(msgspec.Struct, frozen=True):
+    """Another attempt has taken the admission over; this verdict was noted in the ledger and dropped."""
+
+
+Settled = Login | Refuse | Late | Again
+
+
+def settle(tx: Transaction, items: list[Settlement]) -> list[Settled]:
+    """Writes everything that each verdict means. List form; a late verdict changes nothing."""
+    in_time = _in_time(tx, items)
+    for place, item in enumerate(items):
+        if not in_time[place]:
+            tx.execute(NOTE_LATE, {**_key(item), "verdict_dropped": _word(item.verdict)})
+    results: list[Settled] = [Late()] * len(items)
+    uids: dict[int, str] = {}
+    for place, user, result in _move_in(tx, [p for p in range(len(items)) if in_time[p]], items):
+        results[place], uids[place] = result, user.uid
+    for place, item in enumerate(items):
+        if in_time[place] and isinstance(item.verdict, Refuse):
+            event_log.record(tx, _refused(item, item.verdict))
+            results[place] = item.verdict
+    settled = [_outcome(item, uids.get(place)) for place, item in enumerate(items) if in_time[place]]
+    if settled:
+        tx.execute(SETTLE, settled)
+    for place, item in enumerate(items):
+        if in_time[place]:
+            tx.signal("admission", item.opened.admission_id)
+    return results
+
+
+def _in_time(tx: Transaction, items: Sequence[Settlement]) -> list[bool]:
+    """Whether each admission is still open under the fence of its settlement. Locks those that are open."""
+    keys = {(item.entry.app.app_id, item.opened.admission_id) for item in items}
+    fences = {(row.app_id, row.admission_id): row.fence for row in LOCK_OPEN.rows(tx, keys)}
+    return [
+        fences.get((item.entry.app.app_id, item.opened.admission_id)) == item.opened.fence for item in items
+    ]
+
+
+def _move_in(
+    tx: Transaction, places: Sequence[int], items: Sequence[Settlement]
+) -> list[tuple[int, User, Settled]]:
+    """Writes the users who were admitted, with their sessions and events.
+
+    Somebody may have created the user by another way while the policy was asked. Then that user stays as it
+    is, and the login is Again: it enters as a known person.
+    """
+    admitted = {
+        place: _new_user(items[place], verdict)
+        for place in places
+        if isinstance(verdict := items[place].verdict, Admit)
+    }
+    if not admitted:
+        return []
+    earlier = users.create(tx, list(admitted.values()))
+    results: list[tuple[int, User, Settled]] = []
+    fresh: list[tuple[int, User]] = []
+    for place, row in admitted.items():
+        known = earlier.get((row.user.app_id, row.user.user_id))
+        if known is not None:
+            results.append((place, known, Again()))
+        else:
+            fresh.append((place, row.user))
+    sessions_opened = open_sessions(tx, [(items[place].entry, user) for place, user in fresh], newcomers=True)
+    for (place, user), opened in zip(fresh, sessions_opened, strict=True):
+        session = opened if isinstance(opened, sessions.Opened) else None
+        event_log.record(tx, _enrolled(items[place], user, session))
+        results.append((place, user, Login(user=user, session=session.session if session else None)))
+    return results
+
+
+def _new_user(item: Settlement, verdict: Admit) -> NewUser:
+    app, proof = item.entry.app, item.entry.proof
+    user = users.new_user(
+        app_id=app.app_id,
+        user_id=proof.user_id,
+        email=proof.email or verdict.email,
+        email_verified=proof.email_verified,
+        name=verdict.name or proof.name,
+        type=verdict.type,
+        data=None if verdict.data is None else _encode(verdict.data).decode(),
+        eval_days=app.settings.eval_days,
+        now=item.now,
+    )
+    return NewUser(user, proof.issuer, proof.subject)
+
+
+def _enrolled(item: Settlement, user: User, opened: sessions.Opened | None) -> Event:
+    data = UserEnrolled(
+        user_id=user.user_id,
+        email=user.email,
+        name=user.name,
+        type=user.type,
+        method=item.entry.proof.method,
+        policy=item.entry.app.policy.kind,
+        admission_id=item.opened.admission_id,
+        device=Device(
+            identifier=opened.device.device_id,
+            derived=opened.device.derived,
+            first_seen=opened.device.first_seen_at,
+        )
+        if opened
+        else None,
+        session_id=opened.session.session_id if opened else None,
+    )
+    return Event(app_id=user.app_id, type="user.enrolled", uid=user.uid, occurred_at=item.now, data=data)
+
+
+def _refused(item: Settlement, verdict: Refuse) -> Event:
+    data = UserRefused(
+        user_id=item.entry.proof.user_id,
+        method=item.entry.proof.method,
+        policy=item.entry.app.policy.kind,
+        admission_id=item.opened.admission_id,
+        code=verdict.code,
+    )
+    return Event(app_id=item.entry.app.app_id, type="user.refused", uid=None, occurred_at=item.now, data=data)
+
+
+def _outcome(item: Settlement, uid: str | None) -> dict[str, object]:
+    verdict = item.verdict
+    refusal = verdict if isinstance(verdict, Refuse) else None
+    return {
+        **_key(item),
+        "now": item.now,
+        "its_verdict": _word(verdict),
+        "its_code": refusal.code if refusal else "",
+        "its_message": refusal.message if refusal else "",
+        "its_reason": verdict.reason,
+        "its_attempts": item.attempts,
+        "its_latency_ms": item.latency_ms,
+        "its_uid": uid,
+    }
+
+
+def _word(verdict: Verdict) -> str:
+    return verdict.type if isinstance(verdict, Admit) else "refused"
+
+
+def _key(item: Settlement) -> dict[str, object]:
+    return {"app": item.entry.app.app_id, "admission": item.opened.admission_id}

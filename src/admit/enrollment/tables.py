@@ -1,0 +1,40 @@
+"""The table of this room: open admissions, and settled ones as the ledger of decisions."""
+
+from sqlalchemy import Index, PrimaryKeyConstraint, Table
+
+from admit.storage.schema import metadata, moment, number, text
+
+admissions = Table(
+    "admissions",
+    metadata,
+    text("app_id"),
+    text("admission_id"),
+    text("user_id"),  # that the proof resolves to
+    text("method"),  # email_code | client_credentials
+    text("policy"),  # kind of the policy that was in force
+    number("policy_version"),
+    text("input_digest"),  # keyed digest of what the policy was given
+    number("fence"),  # grows when another attempt takes the admission over
+    moment("lease_until"),
+    moment("opened_at"),
+    moment("settled_at", nullable=True),
+    text("verdict"),  # "" while open | eval | prod | refused
+    text("code"),  # why refused: the public code; "" otherwise
+    text("message"),  # why refused: the sentence that the person sees
+    text("reason"),  # for the operator: what decided, or what was wrong with the answer
+    text("late"),  # a verdict that came after another attempt had taken over, and was dropped; "" if none
+    number("attempts"),  # calls of the decision hook
+    number("latency_ms"),  # of the decision
+    text("uid", nullable=True),  # the user that came of it
+    PrimaryKeyConstraint("app_id", "admission_id"),
+    Index(None, "app_id", "opened_at", "admission_id"),
+    Index(None, "app_id", "user_id", "opened_at", "admission_id"),
+)
+Index(
+    "uq_admissions_open",
+    admissions.c.app_id,
+    admissions.c.user_id,
+    unique=True,
+    postgresql_where=admissions.c.settled_at.is_(None),
+    sqlite_where=admissions.c.settled_at.is_(None),
+)
