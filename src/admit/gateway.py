@@ -1,0 +1,181 @@
+"""The joint: the one place that knows every room, opens them in order and closes them in the other."""
+
+import asyncio
+import tomllib
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+from functools import partial
+from pathlib import Path
+from typing import Self
+
+import msgspec
+import structlog
+
+from admit import clock as real_clock
+from admit.accounts import expiry
+from admit.accounts.directory import Directory
+from admit.accounts.tokens import Mint
+from admit.clock import Clock
+from admit.config import Settings
+from admit.enrollment import admissions
+from admit.enrollment.admit import Door
+from admit.errors import ConfigError
+from admit.jobs.worker import Line, Worker
+from admit.outbound.addresses import EgressPolicy
+from admit.outbound.http import HttpClient
+from admit.outbound.mail import Mailer, mailer_for
+from admit.signin import limits, mail_job, one_time_codes
+from admit.signin.email_code import EmailCodes
+from admit.signin.limits import Limits
+from admit.storage import migrate
+from admit.storage.database import Database
+from admit.storage.key_file import load_or_make_key
+from admit.storage.lock import FileLock
+from admit.storage.sealing import KeyRing
+
+HOUSEKEEPING_EVERY_SECONDS = 600.0
+PRUNE_ROWS = 500
+DAY_MS = real_clock.DAY_MS
+
+log = structlog.get_logger("admit.gateway")
+
+Prune = Callable[..., int]
+"""Forgets at most `rows_max` rows that have expired at `now`, and says how many it were."""
+
+
+class Gateway:
+    """Everything that a door needs. Made by `open`; `close` ends what runs and releases what is held."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Clock,
+        db: Database,
+        ring: KeyRing,
+        http: HttpClient,
+        mailer: Mailer,
+        egress: EgressPolicy,
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.db = db
+        self.ring = ring
+        self.http = http
+        self.mailer = mailer
+        self.egress = egress
+        self.directory = Directory(db, ring)
+        self.mint = Mint(db, ring, clock, settings.access_token_seconds, settings.refresh_token_days)
+        self.codes = EmailCodes(db, ring, clock, limits_of(settings), settings.otp_seconds)
+        self.door = Door(db, ring, http, clock, settings.refresh_token_days * DAY_MS)
+        self._closing = AsyncExitStack()
+
+    @classmethod
+    async def open(
+        cls, settings: Settings, *, serve_address: str | None, clock: Clock = real_clock.now
+    ) -> Self:
+        """Opens every room. With a `serve_address` it also works off jobs, and keeps house.
+
+        Raises ConfigError for settings that cannot work, such as a SQLite file that another server holds.
+        """
+        async with AsyncExitStack() as opened:
+            ring = _hold(settings, serve_address, opened)
+            _bring_up_to_date(settings)
+            egress = EgressPolicy.parse(settings.egress_allow)
+            db = Database(settings.database_url, listen_url=settings.database_listen_url)
+            opened.callback(db.close)
+            db.signals.attach(asyncio.get_running_loop())
+            http = HttpClient(egress)
+            opened.push_async_callback(http.close)
+            mailer = mailer_for(settings.mail_url)
+            opened.push_async_callback(mailer.close)
+            gateway = cls(settings, clock=clock, db=db, ring=ring, http=http, mailer=mailer, egress=egress)
+            opened.callback(gateway.directory.close)
+            await gateway.mint.load()
+            opened.push_async_callback(gateway.mint.close)
+            opened.push_async_callback(gateway.door.close)
+            if serve_address is not None:
+                await gateway._start_work(opened)
+            gateway._closing = opened.pop_all()
+        return gateway
+
+    async def close(self) -> None:
+        """Ends what runs: decisions are awaited, jobs drained, commits made."""
+        await self._closing.aclose()
+
+    async def _start_work(self, opened: AsyncExitStack) -> None:
+        alone = self.settings.on_sqlite
+        if alone:
+            await self.db.write(admissions.release_all)
+        lines = {
+            mail_job.KIND: mail_job.line(
+                self.ring, self.mailer, self.clock, sender=self.settings.mail_sender
+            ),
+            expiry.JOB_KIND: Line(expiry.handler(self.clock)),
+        }
+        worker = Worker(self.db, lines, self.clock, alone=alone)
+        working = asyncio.create_task(worker.run())
+        opened.push_async_callback(_end, working)
+        opened.push_async_callback(worker.stop)
+        keeping = asyncio.create_task(self._keep_house())
+        opened.push_async_callback(_end, keeping)
+
+    async def _keep_house(self) -> None:
+        """Forgets what has expired, a little at a time."""
+        while True:
+            for prune in (one_time_codes.prune, limits.prune):
+                try:
+                    await self._prune(prune)
+                except Exception as error:
+                    log.warning("housekeeping.failed", cause=type(error).__name__)
+            await asyncio.sleep(real_clock.jitter(HOUSEKEEPING_EVERY_SECONDS))
+
+    async def _prune(self, prune: Prune) -> None:
+        """Runs `prune` in small units until nothing is left, so that logins pass."""
+        now = self.clock()
+        while await self.db.write(partial(prune, now=now, rows_max=PRUNE_ROWS), patient=True) == PRUNE_ROWS:
+            pass
+
+
+def limits_of(settings: Settings) -> Limits:
+    """The limits that RATE_LIMITS asks for. Raises ConfigError for a file that cannot be read as such."""
+    match settings.rate_limits:
+        case "on":
+            return Limits()
+        case "off":
+            return Limits.off()
+        case path:
+            try:
+                return msgspec.convert(tomllib.loads(Path(path).read_text()), Limits)
+            except (OSError, ValueError, msgspec.ValidationError) as error:
+                raise ConfigError(
+                    f"RATE_LIMITS names {path!r}, which cannot be used: {error}. Example of a line: "
+                    "mails_per_mailbox = {count = 10, window_seconds = 3600}"
+                ) from error
+
+
+def _hold(settings: Settings, serve_address: str | None, opened: AsyncExitStack) -> KeyRing:
+    """The key ring; on SQLite also the file, which is ours alone from here on."""
+    secret = settings.secret_key
+    if settings.on_sqlite:
+        path = Path(settings.database_url.removeprefix("sqlite:///"))
+        lock = FileLock(path)
+        lock.acquire(serve_address)
+        opened.callback(lock.release)
+        secret = secret or load_or_make_key(path.with_name(path.name + ".key"))
+    return KeyRing.parse(secret)
+
+
+def _bring_up_to_date(settings: Settings) -> None:
+    if settings.migrate == "auto":
+        migrate.migrate(settings.database_url)
+    elif pending := migrate.pending(settings.database_url):
+        raise ConfigError(
+            f"The database lacks {len(pending)} migrations and MIGRATE is manual. Run: admit migrate"
+        )
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

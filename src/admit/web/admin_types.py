@@ -1,0 +1,213 @@
+"""What the admin API takes and gives. Times are UTC milliseconds; a list that can grow is paged."""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from admit.accounts.apps import AppSettings, PolicySetting, UserIds
+
+PAGE_SIZE = 100
+PAGE_SIZE_MAX = 1_000
+MOMENT_MAX = 2**53 - 1
+"""The largest time that every JSON reader keeps exactly."""
+
+Moment = Annotated[int, msgspec.Meta(ge=0, le=MOMENT_MAX, description="UTC milliseconds since 1970.")]
+PageSize = Annotated[int, msgspec.Meta(ge=1, le=PAGE_SIZE_MAX)]
+Text = Annotated[str, msgspec.Meta(max_length=1_000)]
+
+
+class AppView(msgspec.Struct, frozen=True, kw_only=True):
+    """One app, without its secrets. `database_url` is what its clients are configured with."""
+
+    name: str
+    app_id: str
+    database_url: str
+    user_ids: UserIds
+    policy: PolicySetting
+    policy_version: int
+    settings: AppSettings
+    owners: list[str]
+    origins: list[str]
+    clients: list[str]
+    created_at: int
+
+
+class NewApp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An app to make. `user_ids` can never be changed afterwards."""
+
+    name: Text
+    owner: Text
+    user_ids: UserIds = "email"
+
+
+class Owner(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who answers for an app."""
+
+    email: Text
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An origin whose pages may call. `force` lets in what is not one of the usual forms."""
+
+    origin: Text
+    force: bool = False
+
+
+class OriginsView(msgspec.Struct, frozen=True, kw_only=True):
+    """The allowed origins of an app, as browsers send them."""
+
+    origins: list[str]
+
+
+class ClientView(msgspec.Struct, frozen=True, kw_only=True):
+    """An API client, without its secret."""
+
+    client_id: str
+    scopes: list[str]
+    owner: str | None
+    created_at: int
+    secret_changed_at: int
+
+
+class NewClient(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An API client to make. None: every scope that a client can have."""
+
+    scopes: list[Text] | None = None
+    owner: Text | None = None
+
+
+class ClientSecret(msgspec.Struct, frozen=True, kw_only=True):
+    """A client with its secret, which is shown this once."""
+
+    client_id: str
+    client_secret: str
+    scopes: list[str]
+    owner: str | None
+    database_url: str
+
+
+class PolicyView(msgspec.Struct, frozen=True, kw_only=True):
+    """The rule for unknown people. `hook_secret` signs the calls of a web hook (Standard Webhooks)."""
+
+    policy: PolicySetting
+    version: int
+    hook_secret: str | None = None
+
+
+class NewPolicy(PolicySetting, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The rule for unknown people, as it is to be."""
+
+
+class NewSettings(AppSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The settings of an app, as they are to be: what is left out gets its default."""
+
+
+class Simulation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An unknown person to imagine, and the policy to try; None: the one in force."""
+
+    email: Text = ""
+    user_id: Text | None = None
+    email_verified: bool = True
+    intent: Literal["", "login", "register"] = ""
+    policy: NewPolicy | None = None
+
+
+class SimulationResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What would happen. `ask`: the web hook at `url` would decide; nothing has been asked."""
+
+    outcome: Literal["admit", "refuse", "ask"]
+    reason: str
+    known: bool
+    user_id: str
+    type: Literal["eval", "prod"] | None = None
+    code: str | None = None
+    message: str | None = None
+    url: str | None = None
+    timeout_seconds: float | None = None
+    on_failure: Literal["refuse", "eval"] | None = None
+
+
+class UserView(msgspec.Struct, frozen=True, kw_only=True):
+    """One person of an app, as operators see them. None: never, not known, or without end."""
+
+    user_id: str
+    uid: str
+    email: str
+    email_verified: bool
+    name: str
+    type: str
+    license: Literal["ok", "expired", "deactivated"]
+    data: msgspec.Raw | None
+    created_at: int
+    updated_at: int
+    last_login_at: int | None
+    valid_until: int | None
+    eval_days_left: int
+    eval_days_max: int
+    deactivated_at: int | None
+
+
+class UserPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of people; `paging_key` leads to the next, None: this is the last."""
+
+    users: list[UserView]
+    paging_key: str | None
+
+
+class AdmissionView(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of the ledger: a decision about an unknown person, or one that is still open."""
+
+    admission_id: str
+    user_id: str
+    method: str
+    policy: str
+    policy_version: int
+    input_digest: str
+    opened_at: int
+    settled_at: int | None
+    verdict: str
+    code: str
+    message: str
+    reason: str
+    late: str
+    attempts: int
+    latency_ms: int
+    uid: str | None
+
+
+class AdmissionPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of the ledger, newest first; `before` leads to the next, None: this is the last."""
+
+    admissions: list[AdmissionView]
+    before: str | None
+
+
+class NewToken(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An operator token to make. `app`: only for this app; `expires_in_seconds` None: until it is revoked."""
+
+    label: Text = ""
+    app: Text | None = None
+    scopes: list[Text] | None = None
+    expires_in_seconds: Annotated[int, msgspec.Meta(ge=60, le=315_360_000)] | None = None
+
+
+class TokenView(msgspec.Struct, frozen=True, kw_only=True):
+    """An operator token, without the token."""
+
+    token_id: str
+    label: str
+    app: str | None
+    scopes: list[str]
+    created_at: int
+    expires_at: int | None
+    revoked_at: int | None
+
+
+class TokenSecret(msgspec.Struct, frozen=True, kw_only=True):
+    """An operator token, which is shown this once."""
+
+    token_id: str
+    token: str
+    scopes: list[str]
+    app: str | None
+    expires_at: int | None

@@ -1,0 +1,235 @@
+"""The socket on which an open client hears that its user has changed, so that it refreshes at once."""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from contextlib import suppress
+from itertools import islice
+from urllib.parse import parse_qs
+
+import structlog
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from admit.accounts import users
+from admit.accounts.apps import App
+from admit.accounts.licenses import license_of
+from admit.accounts.tokens import AccessClaims
+from admit.accounts.users import User
+from admit.errors import AdmitError, Forbidden, InvalidToken, RateLimited, Unavailable
+from admit.gateway import Gateway
+from admit.storage.transaction import Transaction
+from admit.web.bearer import issuer_of
+from admit.web.errors import answer_for
+from admit.web.operations import unquoted
+from admit.web.sockets import POLICY_VIOLATION, TOKEN_EXPIRED, TRY_LATER, Close, Person, Socket, converse
+
+SOCKETS_MAX = 20_000
+SOCKETS_PER_USER_MAX = 32
+ANONYMOUS_PER_ADDRESS_MAX = 256
+GRACE_SECONDS = 60.0
+"""How long a socket stays open after its access token has ended."""
+LOOK_AT_ONCE = 200
+LOOK_AGAIN_SECONDS = 1.0
+
+
+log = structlog.get_logger("admit.web")
+
+
+class Hub:
+    """All sockets of this process. Hears of changed users, whichever process changed them."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._sockets: set[Socket] = set()
+        self._by_key: defaultdict[str, set[Socket]] = defaultdict(set)
+        self._anonymous: defaultdict[str, int] = defaultdict(int)
+        self._looking: asyncio.Task[None] | None = None
+        self._look_again = False
+        self._unsubscribe = gateway.db.signals.subscribe("user", self._on_user)
+
+    async def close(self) -> None:
+        """Stops listening. The sockets themselves are closed by the server."""
+        self._unsubscribe()
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
+
+    async def serve(self, websocket: WebSocket) -> None:
+        """Serves one connection until it ends."""
+        try:
+            app = await self._gateway.directory.app(unquoted(websocket.path_params["app"]))
+            token = _token_of(websocket)
+            _check_origin(app, websocket.headers.getlist("origin"), anonymous=token is None)
+            claims = None if token is None else self._verified(token, app)
+            person = None if claims is None else (app.app_id, claims.sub)
+            address = websocket.client.host if websocket.client else ""
+            self._check_room(person, address)
+        except InvalidToken:
+            await _turn_back(websocket)
+            return
+        except AdmitError as error:
+            await websocket.send_denial_response(answer_for(error))
+            return
+        socket = Socket(app, person, address)
+        self._add(socket)
+        started, code = time.monotonic(), 0
+        try:
+            await websocket.accept()
+            if claims is not None:
+                await self._watch(socket, claims)
+            code = await converse(websocket, socket)
+        except WebSocketDisconnect as end:
+            code = end.code
+        except AdmitError as error:  # the database does not answer
+            code = TRY_LATER
+            with suppress(WebSocketDisconnect):
+                await websocket.close(code, error.code)
+        finally:
+            self._remove(socket)
+            log.info(
+                "socket",
+                app=app.name,
+                anonymous=person is None,
+                code=code,
+                duration_ms=round((time.monotonic() - started) * 1000),
+            )
+
+    # Who may connect
+
+    def _verified(self, token: str, app: App) -> AccessClaims:
+        return self._gateway.mint.verify(token, app_id=app.app_id, issuer=issuer_of(self._gateway, app))
+
+    def _check_room(self, person: Person | None, address: str) -> None:
+        if len(self._sockets) >= SOCKETS_MAX:
+            raise Unavailable("This server has too many open sockets.", retry_after_seconds=30)
+        if person is not None:
+            full = len(self._by_key.get(_key(person), ())) >= SOCKETS_PER_USER_MAX
+        else:
+            full = self._anonymous.get(address, 0) >= ANONYMOUS_PER_ADDRESS_MAX
+        if full:
+            raise RateLimited("Too many open sockets.", retry_after_seconds=60)
+
+    def _add(self, socket: Socket) -> None:
+        self._sockets.add(socket)
+        if socket.person is not None:
+            self._by_key[_key(socket.person)].add(socket)
+        else:
+            self._anonymous[socket.address] += 1
+
+    def _remove(self, socket: Socket) -> None:
+        self._sockets.discard(socket)
+        for timer in socket.timers:
+            timer.cancel()
+        if socket.person is None:
+            self._anonymous[socket.address] -= 1
+            if not self._anonymous[socket.address]:
+                del self._anonymous[socket.address]
+            return
+        key = _key(socket.person)
+        self._by_key[key].discard(socket)
+        if not self._by_key[key]:
+            del self._by_key[key]
+
+    # What a client is told
+
+    async def _watch(self, socket: Socket, claims: AccessClaims) -> None:
+        """Arms the timers of the token, and looks whether its user has changed since it was made.
+
+        The socket hears signals already, so that no change falls between token and signal.
+        """
+        now = self._gateway.clock()
+        left = max(0.0, claims.exp - now / 1000)
+        socket.later(left, "refresh")
+        socket.later(left + GRACE_SECONDS, Close(POLICY_VIOLATION, "the access token has ended"))
+        assert socket.person is not None
+        user = (await self._read([socket.person])).get(socket.person)
+        socket.facts = _facts(user)
+        if not claims.license:
+            return  # the token of an API client, whom no user stands behind
+        if user is None or license_of(user, now) != claims.license:
+            socket.refresh()
+        elif user.updated_at != user.created_at and user.updated_at // 1000 >= claims.iat:
+            # Tokens tell their second only. Once that second is over, a new token is surely newer.
+            socket.later(max(0.0, user.updated_at // 1000 + 1 - now / 1000), "refresh")
+
+    def _on_user(self, key: str | None) -> None:
+        if key is not None:
+            for socket in tuple(self._by_key.get(key, ())):
+                socket.refresh()
+            return
+        self._look_again = True
+        if self._looking is None and self._by_key:
+            self._looking = asyncio.get_running_loop().create_task(self._look())
+
+    async def _look(self) -> None:
+        """Looks at the users of all sockets, since signals may have been missed."""
+        try:
+            while self._look_again:
+                self._look_again = False
+                people = [socket.person for socket in self._sockets if socket.person is not None]
+                for some in _chunks(people, LOOK_AT_ONCE):
+                    try:
+                        found = await self._read(some)
+                    except AdmitError as error:
+                        log.warning("sockets.cannot_look", code=error.code)
+                        self._look_again = True
+                        await asyncio.sleep(LOOK_AGAIN_SECONDS)
+                        break
+                    self._compare(some, found)
+        finally:
+            self._looking = None
+
+    def _compare(self, people: Iterable[Person], found: dict[Person, User]) -> None:
+        for person in people:
+            facts = _facts(found.get(person))
+            for socket in tuple(self._by_key.get(_key(person), ())):
+                if socket.facts != facts:
+                    socket.facts = facts
+                    socket.refresh()
+
+    async def _read(self, people: list[Person]) -> dict[Person, User]:
+        def query(tx: Transaction) -> dict[Person, User]:
+            return users.by_user_id(tx, people)
+
+        return await self._gateway.db.read(query)
+
+
+async def _turn_back(websocket: WebSocket) -> None:
+    """Refuses a token. The addon, turned away at the door, would wait for its user to do something; told that
+    its token has ended, it gets itself a new one.
+    """
+    with suppress(WebSocketDisconnect):
+        await websocket.accept()
+        await websocket.send_text(TOKEN_EXPIRED)
+        await websocket.close(POLICY_VIOLATION, "the access token is not valid here")
+
+
+def _token_of(websocket: WebSocket) -> str | None:
+    query = websocket.scope.get("hidden_query", b"").decode("latin-1")
+    values = parse_qs(query, max_num_fields=50).get("token", [])
+    return values[0] if len(values) == 1 else None
+
+
+def _check_origin(app: App, origins: list[str], *, anonymous: bool) -> None:
+    """Browsers always send an Origin. Programs send none, and have a token."""
+    if origins and (len(origins) > 1 or origins[0] not in app.origins):
+        raise Forbidden(f"This origin is not allowed. Allow it with: admit origin add {app.name} ORIGIN")
+    if not origins and anonymous:
+        raise Forbidden("A socket needs an Origin or a token.")
+
+
+def _facts(user: User | None) -> object:
+    """What must not change without the client hearing of it."""
+    return user and (user.uid, user.updated_at, user.deactivated_at, user.expired_at)
+
+
+def _key(person: Person) -> str:
+    """The key of the signal "user"."""
+    return f"{person[0]}/{person[1]}"
+
+
+def _chunks(people: list[Person], size: int) -> Iterable[list[Person]]:
+    rest = iter(dict.fromkeys(people))
+    while some := list(islice(rest, size)):
+        yield some

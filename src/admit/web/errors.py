@@ -1,0 +1,83 @@
+"""What an error looks like outside: one table of statuses, one form of body."""
+
+import msgspec
+from starlette.responses import Response
+
+from admit import errors
+
+STATUS: dict[type[errors.AdmitError], int] = {
+    errors.InvalidRequest: 400,
+    errors.TooLarge: 413,
+    errors.Unauthorized: 401,
+    errors.Forbidden: 403,
+    errors.Refused: 403,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.RateLimited: 429,
+    errors.Unavailable: 503,
+    errors.AdmitError: 500,
+}
+"""The one table. An error without its own line has the status of the one above it in `errors.py`."""
+
+
+class ErrorBody(msgspec.Struct, frozen=True):
+    """The body of every refusal: a stable code for programs and a sentence for people."""
+
+    code: str
+    message: str
+
+
+INTERNAL = ErrorBody("internal_error", "Internal error")
+
+
+class MethodNotAllowed(errors.InvalidRequest):
+    """The path exists, the method does not. `allow` lists those that do."""
+
+    code = "method_not_allowed"
+
+    def __init__(self, allow: str) -> None:
+        super().__init__(f"This address answers to {allow}.")
+        self.allow = allow
+
+
+STATUS[MethodNotAllowed] = 405
+
+
+class BodyTooSlow(errors.InvalidRequest):
+    """The body did not arrive in time."""
+
+    code = "request_timeout"
+
+
+STATUS[BodyTooSlow] = 408
+
+
+def status_of(error: errors.AdmitError) -> int:
+    """The status of `error`: its own line of the table or that of the nearest class above it."""
+    return next(STATUS[each] for each in type(error).__mro__ if each in STATUS)
+
+
+def answer_for(error: errors.AdmitError) -> Response:
+    """The answer that tells `error`. What has no meaning outside is an "Internal error"; log it before."""
+    status = status_of(error)
+    body = INTERNAL if status == 500 else ErrorBody(error.code, error.message)
+    return Response(
+        msgspec.json.encode(body), status, media_type="application/json", headers=headers_for(error)
+    )
+
+
+def headers_for(error: errors.AdmitError) -> dict[str, str]:
+    """The headers that belong to `error`, whatever its body looks like."""
+    match error:
+        case errors.RateLimited() | errors.Unavailable():
+            return {"Retry-After": str(error.retry_after_seconds)}
+        case errors.InvalidToken():  # RFC 6750 §3
+            return {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+        case errors.Unauthorized():
+            return {"WWW-Authenticate": "Bearer"}
+        case errors.Forbidden():
+            return {"WWW-Authenticate": 'Bearer error="insufficient_scope"'}
+        case MethodNotAllowed():
+            return {"Allow": error.allow}
+        case _:
+            return {}

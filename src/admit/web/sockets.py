@@ -1,0 +1,123 @@
+"""One socket: what it still has to be told, who reads it and who writes it."""
+
+import asyncio
+import time
+from typing import Literal
+
+import msgspec
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from admit.accounts.apps import App
+
+MESSAGE_BYTES_MAX = 65_536
+MESSAGES_MAX = 60
+MESSAGES_WINDOW_SECONDS = 10.0
+OUTBOX_MAX = 8
+SEND_SECONDS_MAX = 10.0
+
+POLICY_VIOLATION, TOO_BIG, TRY_LATER = 1008, 1009, 1013  # RFC 6455 §7.4.1, and IANA's registry
+
+PONG = '{"type":"pong"}'
+TOKEN_EXPIRED = '{"type":"token-expired"}'  # noqa: S105 - a message of the contract
+
+Person = tuple[str, str]
+"""An app_id and a userId in it."""
+
+
+class Message(msgspec.Struct, frozen=True):
+    """What a client says. Only `ping` is answered; the rest concerns data, which no socket carries yet."""
+
+    type: str = ""
+
+
+class Close(msgspec.Struct, frozen=True):
+    """The end of a socket, in its outbox."""
+
+    code: int
+    reason: str
+
+
+class Socket:
+    """One open connection: whom it belongs to, and what it still has to be told."""
+
+    def __init__(self, app: App, person: Person | None, address: str) -> None:
+        self.app = app
+        self.person = person
+        self.address = address
+        self.facts: object = None
+        self.outbox: asyncio.Queue[str | Close] = asyncio.Queue(OUTBOX_MAX)
+        self.timers: list[asyncio.TimerHandle] = []
+        self._told = False
+
+    def say(self, message: str | Close) -> None:
+        """Leaves `message` in the outbox. Who does not read what it is told loses the socket."""
+        if self.outbox.full():
+            while not self.outbox.empty():
+                self.outbox.get_nowait()
+            message = Close(POLICY_VIOLATION, "reads too slowly")
+        self.outbox.put_nowait(message)
+
+    def refresh(self) -> None:
+        """Tells the client to refresh its token now; once is enough until it has been sent."""
+        if not self._told:
+            self._told = True
+            self.say(TOKEN_EXPIRED)
+
+    def sent(self, message: str) -> None:
+        """Notes that `message` has left."""
+        if message is TOKEN_EXPIRED:
+            self._told = False
+
+    def later(self, seconds: float, message: Literal["refresh"] | Close) -> None:
+        """Says something after a while, if the socket is still open."""
+        loop = asyncio.get_running_loop()
+        if isinstance(message, Close):
+            self.timers.append(loop.call_later(seconds, self.say, message))
+        else:
+            self.timers.append(loop.call_later(seconds, self.refresh))
+
+
+async def converse(websocket: WebSocket, socket: Socket) -> int:
+    """Reads until the client leaves; a task of its own writes. Returns the code that ended it."""
+    writer = asyncio.create_task(_write(websocket, socket))
+    heard: list[float] = []
+    try:
+        while True:
+            message = await websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                return int(message.get("code") or 0)
+            text = message.get("text")
+            size = len(text) if text is not None else len(message.get("bytes") or b"")
+            heard = [*(at for at in heard if at > time.monotonic() - MESSAGES_WINDOW_SECONDS)]
+            heard.append(time.monotonic())
+            if size > MESSAGE_BYTES_MAX:
+                socket.say(Close(TOO_BIG, "message too big"))
+            elif len(heard) > MESSAGES_MAX:
+                socket.say(Close(POLICY_VIOLATION, "too many messages"))
+            elif text is not None and _type_of(text) == "ping":
+                socket.say(PONG)
+    finally:
+        writer.cancel()
+        await asyncio.gather(writer, return_exceptions=True)
+
+
+async def _write(websocket: WebSocket, socket: Socket) -> None:
+    """Sends what is in the outbox until it holds the end."""
+    try:
+        while True:
+            message = await socket.outbox.get()
+            async with asyncio.timeout(SEND_SECONDS_MAX):
+                if isinstance(message, Close):
+                    await websocket.close(message.code, message.reason)
+                    return
+                await websocket.send_text(message)
+            socket.sent(message)
+    except (TimeoutError, WebSocketDisconnect, RuntimeError):
+        return  # gone; the reader hears of it
+
+
+def _type_of(text: str) -> str:
+    try:
+        return msgspec.json.decode(text, type=Message).type
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return ""

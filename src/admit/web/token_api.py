@@ -1,0 +1,203 @@
+"""POST /token: every way to sign in, by grant. Source: RFC 6749 and the contract (docs/compat.md)."""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+
+from admit.accounts.apps import App
+from admit.accounts.keys import PublicKey, parse_public_key
+from admit.enrollment.hopeless import hopeless
+from admit.errors import AdmitError, Forbidden, InvalidRequest, Refused, UnsupportedGrant
+from admit.signin import client_credentials, refresh, spans
+from admit.signin.client_credentials import Claims, ClientItself
+from admit.signin.proof import Intent, scopes_of_person
+from admit.signin.refresh import SignedRefresh
+from admit.web.operations import Call, Operation
+from admit.web.token_answers import (
+    Lifetime,
+    OtpSent,
+    Tokens,
+    oauth_answer,
+    refusal_answer,
+    sentence_answer,
+    tokens_of_client,
+    tokens_of_user,
+)
+
+TOKEN_BYTES_MAX = 65_536
+
+
+class TokenRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """The fields of all grants; each grant asks for those that it needs. Others are ignored."""
+
+    grant_type: str
+    scopes: tuple[str, ...] = ()
+    public_key: str | None = None
+    email: str | None = None
+    intent: Intent | None = None
+    otp: str | None = None
+    otp_id: str | None = None
+    client_id: str | None = None
+    client_secret: str | None = None
+    claims: Claims | None = None
+    expires_in: str | int | None = None
+    not_before: str | int | None = None
+    refresh_token: str | None = None
+    time_stamp: int | None = None
+    signing_algorithm: str | None = None
+    signature: str | None = None
+
+
+Grant = Callable[[Call, App, TokenRequest], Awaitable[Tokens | OtpSent]]
+
+
+async def post_token(call: Call) -> Response:
+    """Finds the grant and lets it answer. What a grant refuses, it refuses in the form its clients expect."""
+    try:
+        request = await call.json(TokenRequest)
+        grant = GRANTS.get(request.grant_type)
+        if grant is None:
+            raise UnsupportedGrant(f"This server knows the grants {', '.join(GRANTS)}.")
+        app = await call.app()
+    except AdmitError as error:
+        return oauth_answer(error)
+    try:
+        return call.answer(await grant(call, app, request))
+    except Refused as error:
+        return refusal_answer(error)
+    except AdmitError as error:
+        return sentence_answer(error) if request.grant_type == "otp" else oauth_answer(error)
+
+
+async def _otp(call: Call, app: App, request: TokenRequest) -> Tokens | OtpSent:
+    if request.otp is None and request.otp_id is None:
+        return await _mail_code(call, app, request)
+    return await _redeem_code(call, app, request)
+
+
+async def _mail_code(call: Call, app: App, request: TokenRequest) -> OtpSent:
+    scopes_of_person(request.scopes)
+    gateway = call.gateway
+    otp_id = await gateway.codes.start(
+        app,
+        _needed(request.email, "email"),
+        request.intent or "",
+        call.address,
+        hopeless=partial(hopeless, gateway.db, gateway.ring),
+    )
+    return OtpSent(otp_id)
+
+
+async def _redeem_code(call: Call, app: App, request: TokenRequest) -> Tokens:
+    gateway = call.gateway
+    proof = await gateway.codes.check(
+        app,
+        otp_id=_needed(request.otp_id, "otp_id"),
+        otp=_needed(request.otp, "otp"),
+        email=request.email,
+        public_key=_key(request),
+        scopes=request.scopes,
+        intent=request.intent or "",
+        address=call.address,
+    )
+    login = await gateway.door.admit(app, proof)
+    return tokens_of_user(gateway, app, login.user, login.session, proof.scopes)
+
+
+async def _client_credentials(call: Call, app: App, request: TokenRequest) -> Tokens:
+    gateway = call.gateway
+    presented = client_credentials.credentials_of(
+        request.client_id, request.client_secret, call.header("authorization")
+    )
+    client = client_credentials.authenticate(app, gateway.ring, presented)
+    lifetime = _lifetime(request, gateway.clock())
+    proof = client_credentials.proof_of(
+        app,
+        client,
+        request.claims,
+        scopes=request.scopes,
+        public_key=_key(request),
+        address=call.address,
+    )
+    if isinstance(proof, ClientItself):
+        return tokens_of_client(gateway, app, proof.client_id, proof.scopes, lifetime)
+    login = await gateway.door.admit(app, proof)
+    return tokens_of_user(
+        gateway,
+        app,
+        login.user,
+        login.session,
+        proof.scopes,
+        client_id=proof.client_id,
+        lifetime=lifetime,
+    )
+
+
+async def _refresh_token(call: Call, app: App, request: TokenRequest) -> Tokens:
+    gateway = call.gateway
+    signed = SignedRefresh(
+        refresh_token=_needed(request.refresh_token, "refresh_token"),
+        time_stamp=_needed(request.time_stamp, "time_stamp"),
+        signing_algorithm=_needed(request.signing_algorithm, "signing_algorithm"),
+        signature=_needed(request.signature, "signature"),
+        scopes=request.scopes,
+    )
+    refreshed = await refresh.refresh(gateway.db, gateway.mint, gateway.clock, app, signed)
+    return tokens_of_user(
+        gateway,
+        app,
+        refreshed.user,
+        refreshed.session,
+        refreshed.scopes,
+        client_id=refreshed.session.client_id,
+    )
+
+
+GRANTS: dict[str, Grant] = {
+    "otp": _otp,
+    "client_credentials": _client_credentials,
+    "refresh_token": _refresh_token,
+}
+
+
+def _needed(value: Any, name: str) -> Any:
+    if value is None:
+        raise InvalidRequest(f"{name} is missing.")
+    return value
+
+
+def _key(request: TokenRequest) -> PublicKey | None:
+    return None if request.public_key is None else parse_public_key(request.public_key)
+
+
+def _lifetime(request: TokenRequest, now: int) -> Lifetime:
+    seconds = None if request.expires_in is None else spans.milliseconds(request.expires_in) // 1_000
+    not_before = None if request.not_before is None else now + spans.milliseconds(request.not_before)
+    return Lifetime(seconds, not_before)
+
+
+OPERATIONS = (
+    Operation(
+        method="POST",
+        path="/{app}/token",
+        handler=post_token,
+        summary="Signs a person or an API client in, or refreshes a session",
+        access="open",
+        body=TokenRequest,
+        body_bytes_max=TOKEN_BYTES_MAX,
+        answer=Tokens | OtpSent,
+        codes=(
+            "INVALID_OTP",
+            "TOO_MANY_GUESSES",
+            "USER_NOT_REGISTERED",
+            "USER_NOT_ACCEPTED",
+            "USER_DEACTIVATED",
+            "WEBHOOK_ERROR",
+            Forbidden.code,
+            UnsupportedGrant.code,
+        ),
+    ),
+)

@@ -1,0 +1,140 @@
+"""The doors that say what a token is worth: /token/validate, /introspect, the keys, and how to sign in.
+
+Source: the Dexie Cloud contract (docs/compat.md); RFC 7662 (introspection); RFC 7517 §5 (key sets).
+"""
+
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+from starlette.responses import Response
+
+from admit.errors import InvalidRequest, InvalidToken
+from admit.signin import client_credentials
+from admit.web.bearer import bearer, issuer_of, still_stands
+from admit.web.operations import Call, Operation, read_body
+
+FORM_BYTES_MAX = 32_768
+FORM_FIELDS_MAX = 20
+KEYS_CACHE_SECONDS = 300
+
+
+class Valid(msgspec.Struct, frozen=True):
+    """The token is good for this app, now."""
+
+    valid: bool
+    claims: msgspec.Raw
+
+
+class AuthProviders(msgspec.Struct, frozen=True, rename="camel"):
+    """How people may sign in."""
+
+    providers: tuple[dict[str, Any], ...]
+    otp_enabled: bool
+
+
+class KeySet(msgspec.Struct, frozen=True):
+    """A JSON Web Key Set."""
+
+    keys: list[dict[str, Any]]
+
+
+async def validate(call: Call) -> Response:
+    """The claims of the bearer token, for backends of the app. 401 where it is not good any more."""
+    app = await call.app()
+    claims = bearer(call, app)
+    if not await still_stands(call.gateway, app, claims):
+        raise InvalidToken("The session behind this token has ended.")
+    return call.answer(Valid(True, claims.raw))
+
+
+async def introspect(call: Call) -> Response:
+    """RFC 7662 §2, for API clients of the app. Anything but a live token of this app is `active: false`."""
+    app = await call.app()
+    form = _form(await read_body(call.request, call.operation.body_bytes_max))
+    presented = client_credentials.credentials_of(
+        form.get("client_id"), form.get("client_secret"), call.header("authorization")
+    )
+    client_credentials.authenticate(app, call.gateway.ring, presented)
+    if "token" not in form:
+        raise InvalidRequest("token is missing.")
+    gateway = call.gateway
+    try:
+        claims = gateway.mint.verify(form["token"], app_id=app.app_id, issuer=issuer_of(gateway, app))
+    except InvalidToken:
+        return call.answer({"active": False})
+    if not await still_stands(gateway, app, claims):
+        return call.answer({"active": False})
+    told: dict[str, Any] = msgspec.json.decode(claims.raw)
+    return call.answer(
+        told
+        | {"active": True, "scope": " ".join(claims.scopes), "token_type": "Bearer", "username": claims.sub}
+    )
+
+
+async def auth_providers(call: Call) -> Response:
+    """What the addon asks before every login that names no method."""
+    await call.app()
+    return call.answer(AuthProviders((), otp_enabled=True))
+
+
+async def keys(call: Call) -> Response:
+    """The public keys that verify this app's access tokens."""
+    await call.app()
+    return call.answer(
+        call.gateway.mint.jwks(), headers={"Cache-Control": f"public, max-age={KEYS_CACHE_SECONDS}"}
+    )
+
+
+def _form(body: bytes) -> dict[str, str]:
+    """An application/x-www-form-urlencoded body. RFC 6749 §3.1: no name stands twice."""
+    try:
+        pairs = parse_qsl(
+            body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=FORM_FIELDS_MAX
+        )
+    except ValueError:
+        raise InvalidRequest("The body is not application/x-www-form-urlencoded.") from None
+    if len(dict(pairs)) < len(pairs):
+        raise InvalidRequest("A name stands twice in the body.")
+    return dict(pairs)
+
+
+OPERATIONS = (
+    Operation(
+        method="GET",
+        path="/{app}/token/validate",
+        handler=validate,
+        summary="Says whether an access token is valid, and what it claims",
+        access="person",
+        answer=Valid,
+        codes=("invalid_token",),
+    ),
+    Operation(
+        method="POST",
+        path="/{app}/introspect",
+        handler=introspect,
+        summary="Token introspection (RFC 7662)",
+        access="open",
+        body=dict[str, str],
+        body_media_types=("application/x-www-form-urlencoded",),
+        body_bytes_max=FORM_BYTES_MAX,
+        answer=dict[str, Any],
+        codes=("invalid_client",),
+    ),
+    Operation(
+        method="GET",
+        path="/{app}/auth-providers",
+        handler=auth_providers,
+        summary="Lists the ways to sign in",
+        access="open",
+        answer=AuthProviders,
+    ),
+    Operation(
+        method="GET",
+        path="/{app}/.well-known/jwks.json",
+        handler=keys,
+        summary="The keys that verify access tokens (RFC 7517)",
+        access="open",
+        answer=KeySet,
+    ),
+)
