@@ -1,0 +1,184 @@
+"""admit policy: who may come in."""
+
+from typing import TYPE_CHECKING, Annotated, Literal, assert_never
+
+import typer
+
+from admit.cli.command import AppName, Refusal, Terminal, command, duration_option, group
+from admit.cli.connection import target
+from admit.cli.values import duration, listed, parse_list
+
+if TYPE_CHECKING:
+    from admit.accounts.apps import PolicySetting
+    from admit.cli.output import Facts
+    from admit.web.admin_types import SimulationResult
+
+policies = group(
+    "policy",
+    "Policy: the rule for people whom an app does not know.",
+    example="admit policy set notes domains example.com,acme.org",
+)
+
+
+Kind = Literal["eval", "prod", "reject", "domains", "webhook"]
+OnFailure = Literal["refuse", "eval"]
+Intent = Literal["login", "register"]
+
+
+@command(policies, "set", example="admit policy set notes webhook https://example.com/decide --timeout 5s")
+def set_policy(
+    terminal: Terminal,
+    app: AppName,
+    kind: Annotated[Kind, typer.Argument(metavar="KIND", help="The rule, as above.", show_default=False)],
+    value: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="VALUE", help="The domains, or the URL of the web hook.", show_default=False),
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        duration_option("webhook: how long it may take in all, 1s to 15s; 5s by default."),
+    ] = None,
+    on_failure: Annotated[
+        OnFailure | None,
+        typer.Option(
+            help="webhook: who is let in when it does not answer as it should: nobody (refuse, the default) "
+            "or everybody on trial (eval).",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Sets the rule for people whom an app does not know. It holds from the next sign-in.
+
+    \b
+      admit policy set notes eval                          everybody, on trial
+      admit policy set notes prod                          everybody
+      admit policy set notes domains example.com,acme.org  who proves an email there
+      admit policy set notes webhook URL                   whom your web hook says
+      admit policy set notes reject                        nobody
+    """
+    from admit.web.admin_types import PolicyView
+
+    setting = _setting(kind, value or [], timeout, on_failure)
+    answer = terminal.call("PUT", target("apps", app, "policy"), setting, PolicyView)
+    terminal.out.done(answer, f"The policy of {app} is {in_words(answer.policy)}.")
+    if kind == "webhook":
+        terminal.out.note(
+            f"Its calls are signed (Standard Webhooks): `admit policy show {app} --secret` shows the secret."
+        )
+
+
+@command(policies, "show", example="admit policy show notes")
+def show(
+    terminal: Terminal,
+    app: AppName,
+    secret: Annotated[
+        bool, typer.Option("--secret", help="Show the secret that signs the calls of a web hook, too.")
+    ] = False,
+) -> None:
+    """Shows the rule for people whom an app does not know."""
+    from admit.web.admin_types import PolicyView
+
+    where = target("apps", app, "policy", secret="true" if secret else None)
+    answer = terminal.call("GET", where, None, PolicyView)
+    facts = [("policy", in_words(answer.policy)), ("version", str(answer.version))]
+    if answer.hook_secret:
+        facts.append(("hook secret", answer.hook_secret))
+    terminal.out.one(answer, facts)
+
+
+@command(policies, "simulate", example="admit policy simulate notes --email new@example.com")
+def simulate(
+    terminal: Terminal,
+    app: AppName,
+    email: Annotated[
+        str, typer.Option(metavar="EMAIL", help="The email of the person to imagine.", show_default=False)
+    ],
+    unverified: Annotated[
+        bool, typer.Option("--unverified", help="Imagine that they have not proved the email.")
+    ] = False,
+    user_id: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Their userId, where it is not the email.", show_default=False),
+    ] = None,
+    intent: Annotated[
+        Intent | None, typer.Option(help="What the client says that they want.", show_default=False)
+    ] = None,
+) -> None:
+    """Says what would happen to a person at the door, and why. Asks nobody and changes nothing."""
+    from admit.web.admin_types import Simulation, SimulationResult
+
+    body = Simulation(
+        email=email,
+        user_id=user_id,
+        email_verified=not unverified,
+        intent=intent or "",
+    )
+    result = terminal.call("POST", target("apps", app, "policy", "simulation"), body, SimulationResult)
+    terminal.out.one(result, _outcome(result))
+
+
+def in_words(policy: "PolicySetting") -> str:
+    """The kind of `policy`, and what it means."""
+    match policy.kind:
+        case "eval":
+            return "eval (everybody comes in, on trial)"
+        case "prod":
+            return "prod (everybody comes in)"
+        case "reject":
+            return "reject (nobody unknown comes in)"
+        case "domains":
+            return f"domains (who proves an email at {listed(policy.domains)} comes in)"
+        case "webhook":
+            failure = "nobody comes in" if policy.on_failure == "refuse" else "everybody does, on trial"
+            limit = duration(policy.timeout_seconds)
+            return f"webhook ({policy.url} decides within {limit}; when it fails, {failure})"
+        case _:
+            assert_never(policy.kind)
+
+
+def _setting(
+    kind: Kind, value: list[str], timeout: float | None, on_failure: OnFailure | None
+) -> "PolicySetting":
+    from admit.accounts.apps import PolicySetting
+
+    if kind != "webhook" and (timeout is not None or on_failure is not None):
+        raise Refusal(f"--timeout and --on-failure belong to the policy webhook, not to {kind}.", 2)
+    match kind:
+        case "eval" | "prod" | "reject":
+            if value:
+                raise Refusal(f"The policy {kind} takes no value, but {value[0]!r} was given.", 2)
+            return PolicySetting(kind=kind)
+        case "domains":
+            domains = parse_list(" ".join(value))
+            if not domains:
+                raise Refusal("Which domains? E.g. admit policy set APP domains example.com,acme.org", 2)
+            return PolicySetting(kind="domains", domains=domains)
+        case "webhook":
+            if len(value) != 1:
+                raise Refusal("A web hook has one URL, e.g. https://example.com/decide", 2)
+            plain = PolicySetting(kind="webhook", url=value[0])
+            return PolicySetting(
+                kind="webhook",
+                url=value[0],
+                timeout_seconds=plain.timeout_seconds if timeout is None else timeout,
+                on_failure=plain.on_failure if on_failure is None else on_failure,
+            )
+        case _:
+            assert_never(kind)
+
+
+def _outcome(result: "SimulationResult") -> "Facts":
+    match result.outcome:
+        case "admit":
+            said = "signs in" if result.known else f"comes in as {result.type}"
+        case "refuse":
+            said = f"is refused: {result.code}"
+        case "ask":
+            said = f"depends on {result.url}"
+        case _:
+            assert_never(result.outcome)
+    facts = [("who", result.user_id), ("known", "yes" if result.known else "no"), ("outcome", said)]
+    if result.message:
+        facts.append(("told", result.message))
+    facts.append(("why", result.reason))
+    return facts

@@ -1,0 +1,330 @@
+"""The commands, alike by every way: into a SQLite file, through a server that holds it, into PostgreSQL."""
+
+import itertools
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from admit.cli.connection import target
+from tests.contract.command_line import CommandLine, Runner, serving
+from tests.postgres import Cluster
+
+SECRET_KEY = "the-secret-key-of-command-tests-0123456789"
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[Runner]:
+    """What runs the commands of all tests here."""
+    runner = Runner()
+    yield runner
+    runner.close()
+
+
+@pytest.fixture(scope="module", params=["file", "server", "postgres"])
+def admit(
+    request: pytest.FixtureRequest, runner: Runner, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[CommandLine]:
+    """A command line on one database for all tests here, which it reaches in each way in turn."""
+    folder = tmp_path_factory.mktemp(request.param)
+    match request.param:
+        case "file":
+            line = CommandLine(runner, folder)
+            assert f"Made the database {folder}/admit.db and its secret key" in line("token", "create").err
+            yield line
+        case "server":
+            with serving(folder):
+                yield CommandLine(runner, folder)
+        case _:
+            cluster: Cluster = request.getfixturevalue("postgres_cluster")
+            url = cluster.create_database("commands")
+            yield CommandLine(runner, folder, {"ADMIT_DATABASE_URL": url, "ADMIT_SECRET_KEY": SECRET_KEY})
+            cluster.drop_database("commands")
+
+
+@pytest.fixture
+def app(admit: CommandLine) -> str:
+    """The name of a new app."""
+    name = f"app-{next(_numbers)}"
+    admit.done("app", "create", name, "--owner", "ada@example.com")
+    return name
+
+
+@pytest.fixture
+def people(admit: CommandLine, app: str) -> str:
+    """The name of a new app with more people than a page holds: u0000@example.com to u1199@example.com."""
+    for start in (0, 600):
+        admit.post(
+            target("apps", app, "users"),
+            [
+                {
+                    "userId": f"u{number:04}@example.com",
+                    "type": "prod" if number % 2 else "eval",
+                    "data": {"displayName": f"Person {number}"},
+                }
+                for number in range(start, start + 600)
+            ],
+        )
+    return app
+
+
+def test_an_app_is_made_shown_and_listed(admit: CommandLine) -> None:
+    made = admit.json("app", "create", "first", "--owner", "Ada@Example.com", "--user-ids", "opaque")
+
+    assert made["owners"] == ["ada@example.com"]
+    assert made["user_ids"] == "opaque"
+    assert made["policy"]["kind"] == "eval"
+    assert made["database_url"].endswith("/first")
+    assert admit.json("app", "show", "first") == made
+    assert made in admit.json("app", "list")
+    assert "database URL\t" + made["database_url"] in admit.done("app", "show", "first").splitlines()
+
+
+def test_a_second_app_of_that_name_a_reserved_name_and_no_name_are_refused(
+    admit: CommandLine, app: str
+) -> None:
+    assert "already" in admit.refused("app", "create", app, "--owner", "a@example.com")
+    assert "reserved" in admit.refused("app", "create", "api", "--owner", "a@example.com")
+    assert "cannot name an app" in admit.refused("app", "create", "A b", "--owner", "a@example.com")
+    assert "not an email" in admit.refused("app", "create", "other", "--owner", "ada")
+    assert admit("app", "show", "other").code == 3
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["app", "show"],
+        ["client", "list"],
+        ["client", "create"],
+        ["origin", "list"],
+        ["policy", "show"],
+        ["policy", "set", "eval"],
+        ["user", "list"],
+        ["admission", "list"],
+    ],
+    ids=" ".join,
+)
+def test_an_unknown_app_is_not_found_and_the_like_is_named(
+    admit: CommandLine, app: str, command: list[str]
+) -> None:
+    wrong = app.replace("app", "ap")
+
+    sentence = admit.refused(*command[:2], wrong, *command[2:], code=3)
+
+    assert sentence.startswith(f"There is no app {wrong!r}. Is '")
+    assert repr(app) in sentence
+    assert (
+        admit.refused(*command[:2], "zzzzzzzzzz", *command[2:], code=3)
+        == "There is no app 'zzzzzzzzzz'. `admit app list` shows those there are."
+    )
+
+
+def test_a_client_is_made_rotated_and_revoked(admit: CommandLine, app: str) -> None:
+    made = admit.json("client", "create", app, "--scopes", "IMPERSONATE,ACCESS_DB", "--owner", "a@b.org")
+    client_id = made["client_id"]
+
+    assert made["scopes"] == ["ACCESS_DB", "IMPERSONATE"]
+    (shown,) = admit.json("client", "list", app)
+    assert (shown["client_id"], shown["owner"]) == (client_id, "a@b.org")
+    assert made["client_secret"] not in json.dumps(shown)
+    rotated = admit.json("client", "rotate", app, client_id, "--yes")
+    assert rotated["client_id"] == client_id
+    assert rotated["client_secret"] != made["client_secret"]
+    assert admit.json("client", "revoke", app, client_id, "--yes") == {
+        "client_id": client_id,
+        "revoked": True,
+    }
+    assert admit.json("client", "list", app) == []
+    assert "no client" in admit.refused("client", "revoke", app, client_id, "--yes", code=3)
+
+
+def test_a_secret_is_shown_with_the_advice_to_keep_it(admit: CommandLine, app: str) -> None:
+    ended = admit("client", "create", app)
+
+    assert "client secret\t" in ended.out
+    assert "cannot be shown again" in ended.err
+
+
+def test_an_unknown_scope_makes_no_client(admit: CommandLine, app: str) -> None:
+    assert "IMPERSONATE" in admit.refused("client", "create", app, "--scopes", "ACCESS_DB,ROOT")
+    assert admit.json("client", "list", app) == []
+
+
+def test_origins_are_normalised_and_removed(admit: CommandLine, app: str) -> None:
+    admit.done("origin", "add", app, "HTTPS://App.Example.com/")
+    admit.done("origin", "add", app, "http://localhost:3000")
+    admit.done("origin", "add", app, "https://app.example.com")
+
+    assert admit.json("origin", "list", app) == ["http://localhost:3000", "https://app.example.com"]
+    admit.done("origin", "remove", app, "https://app.example.com/", "--yes")
+    assert admit.done("origin", "list", app) == "ORIGIN\nhttp://localhost:3000\n"
+    assert admit("origin", "remove", app, "https://app.example.com", "--yes").code == 3
+    assert "scheme" in admit.refused("origin", "add", app, "example.com")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "policy", "words"),
+    [
+        (["prod"], {"kind": "prod"}, "prod (everybody comes in)"),
+        (["reject"], {"kind": "reject"}, "reject (nobody unknown comes in)"),
+        (
+            ["domains", "B.example,a.example", "xn--bcher-kva.example"],
+            {"kind": "domains", "domains": ["b.example", "a.example", "xn--bcher-kva.example"]},
+            "domains (who proves an email at b.example, a.example, xn--bcher-kva.example comes in)",
+        ),
+        (
+            ["webhook", "https://example.com/decide"],
+            {"kind": "webhook", "url": "https://example.com/decide", "timeout_seconds": 5.0},
+            "webhook (https://example.com/decide decides within 5s; when it fails, nobody comes in)",
+        ),
+        (
+            ["webhook", "https://example.com/", "--timeout", "1500ms", "--on-failure", "eval"],
+            {"kind": "webhook", "timeout_seconds": 1.5, "on_failure": "eval"},
+            "webhook (https://example.com/ decides within 1500ms; when it fails, everybody does, on trial)",
+        ),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_policy_is_set_and_shown(
+    admit: CommandLine, app: str, arguments: list[str], policy: dict[str, object], words: str
+) -> None:
+    assert admit.done("policy", "set", app, *arguments) == f"The policy of {app} is {words}.\n"
+
+    shown = admit.json("policy", "show", app)
+    assert {key: shown["policy"][key] for key in policy} == policy
+    assert shown["version"] == 2
+    assert f"policy\t{words}\n" in admit.done("policy", "show", app)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["domains", "gmail.com"], "everybody"),
+        (["domains", "example"], "domain"),
+        (["webhook", "http://169.254.169.254/latest"], "metadata"),
+        (["webhook", "http://127.0.0.1:1/"], "EGRESS_ALLOW"),
+        (["webhook", "ftp://example.com"], "https://"),
+        (["webhook", "https://example.com", "--timeout", "16s"], "1 to 15 seconds"),
+        (["webhook", "https://example.com", "--timeout", "0s"], "1 to 15 seconds"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_refused_policy_changes_nothing(
+    admit: CommandLine, app: str, arguments: list[str], problem: str
+) -> None:
+    assert problem in admit.refused("policy", "set", app, *arguments)
+    assert admit.json("policy", "show", app)["version"] == 1
+
+
+def test_the_hook_secret_is_shown_only_when_asked_for(admit: CommandLine, app: str) -> None:
+    ended = admit("policy", "set", app, "webhook", "https://example.com/decide")
+
+    assert f"admit policy show {app} --secret" in ended.err
+    assert admit.json("policy", "show", app)["hook_secret"] is None
+    assert "whsec_" not in admit.done("policy", "show", app)
+    assert admit.json("policy", "show", app, "--secret")["hook_secret"].startswith("whsec_")
+    assert "hook secret\twhsec_" in admit.done("policy", "show", app, "--secret")
+
+
+def test_a_simulation_tells_the_outcome_and_the_reason(admit: CommandLine, app: str) -> None:
+    admit.done("policy", "set", app, "domains", "example.com")
+
+    assert admit.done("policy", "simulate", app, "--email", "New@Example.com").splitlines() == [
+        "who\tnew@example.com",
+        "known\tno",
+        "outcome\tcomes in as prod",
+        "why\tThe policy lists example.com.",
+    ]
+    outside = admit.json("policy", "simulate", app, "--email", "new@example.com.evil.org")
+    assert (outside["outcome"], outside["code"]) == ("refuse", "USER_NOT_ACCEPTED")
+    unproven = admit.json("policy", "simulate", app, "--email", "new@example.com", "--unverified")
+    assert unproven["outcome"] == "refuse"
+    admit.done("policy", "set", app, "webhook", "https://example.com/decide")
+    assert "depends on https://example.com/decide" in admit.done(
+        "policy", "simulate", app, "--email", "new@example.com"
+    )
+    login = admit.json("policy", "simulate", app, "--email", "new@example.com", "--intent", "login")
+    assert login["code"] == "USER_NOT_REGISTERED"
+    assert "@" in admit.refused("policy", "simulate", app, "--email", "nobody")
+    assert admit.json("user", "list", app) == []
+    assert admit.json("admission", "list", app) == []
+
+
+def test_operator_tokens_are_made_listed_and_revoked(admit: CommandLine, app: str) -> None:
+    made = admit.json("token", "create", "--label", "deploy", "--scopes", "apps:read", "--expires", "90d")
+    narrow = admit.json("token", "create", "--app", app)
+
+    listed = {each["token_id"]: each for each in admit.json("token", "list")}
+    assert listed[made["token_id"]]["label"] == "deploy"
+    assert listed[made["token_id"]]["scopes"] == ["apps:read"]
+    assert listed[made["token_id"]]["expires_at"] == made["expires_at"]
+    assert listed[narrow["token_id"]]["app"] == app
+    assert made["token"] not in json.dumps(list(listed.values()))
+    admit.done("token", "revoke", made["token_id"], "--yes")
+    assert admit("token", "revoke", made["token_id"], "--yes").code == 3
+
+
+def test_an_impossible_token_is_refused(admit: CommandLine) -> None:
+    assert "apps:read" in admit.refused("token", "create", "--scopes", "root")
+    assert "no app 'nowhere'" in admit.refused("token", "create", "--app", "nowhere", code=3)
+    assert "a minute" in admit.refused("token", "create", "--expires", "5s", code=2)
+
+
+def test_people_are_listed_however_many(admit: CommandLine, people: str) -> None:
+    listed = admit.json("user", "list", people, "--sort", "userId")
+
+    assert [each["user_id"] for each in listed] == [f"u{number:04}@example.com" for number in range(1_200)]
+    assert len(admit.done("user", "list", people).splitlines()) == 1_201
+
+
+def test_people_are_searched_sorted_and_limited(admit: CommandLine, people: str) -> None:
+    def ids(*options: str) -> list[str]:
+        return [each["user_id"][:5] for each in admit.json("user", "list", people, *options)]
+
+    assert ids("--search", "U000", "--sort", "userId") == [f"u000{digit}" for digit in range(10)]
+    assert ids("--search", "u000", "--type", "prod", "--sort", "userId", "--desc") == [
+        "u0009",
+        "u0007",
+        "u0005",
+        "u0003",
+        "u0001",
+    ]
+    assert ids("--sort", "userId", "--desc", "--limit", "2") == ["u1199", "u1198"]
+    assert len(ids("--limit", "1001")) == 1_001
+    assert ids("--search", "nobody") == []
+
+
+def test_a_person_is_shown_deactivated_reactivated_and_deleted(admit: CommandLine, app: str) -> None:
+    admit.post(
+        target("apps", app, "users"), [{"userId": "a/b c@x.org", "type": "prod", "data": {"plan": "x"}}]
+    )
+
+    assert 'data\t{"plan":"x"}' in admit.done("user", "show", app, "a/b c@x.org").splitlines()
+    assert admit.json("user", "deactivate", app, "a/b c@x.org", "--yes")["license"] == "deactivated"
+    assert admit.json("user", "show", app, "a/b c@x.org")["deactivated_at"] is not None
+    assert admit.json("user", "reactivate", app, "a/b c@x.org")["license"] == "ok"
+    admit.done("user", "delete", app, "a/b c@x.org", "--yes")
+    for verb in (["show"], ["reactivate"], ["deactivate", "--yes"], ["delete", "--yes"]):
+        assert "no such user" in admit.refused("user", verb[0], app, "a/b c@x.org", *verb[1:], code=3)
+
+
+def test_a_name_from_a_stranger_cannot_play_tricks(admit: CommandLine, app: str) -> None:
+    trick = "Eve\u202e\u2066 \u009b2J"
+    admit.post(
+        target("apps", app, "users"),
+        [{"userId": "eve@example.com", "type": "eval", "data": {"displayName": trick, "x": "\x1b[2J"}}],
+    )
+
+    for output in (admit.done("user", "list", app), admit.done("user", "show", app, "eve@example.com")):
+        assert not set(output) & set("\x1b\x9b\u202e\u2066")
+    assert admit.json("user", "show", app, "eve@example.com")["data"]["displayName"] == trick
+
+
+def test_whoever_nobody_may_be_asked_for_is_not_harmed(admit: CommandLine, app: str) -> None:
+    admit.post(target("apps", app, "users"), [{"userId": "ada@example.com", "type": "prod"}])
+
+    assert "add --yes" in admit.refused("user", "delete", app, "ada@example.com", code=2)
+    assert "add --yes" in admit.refused("user", "deactivate", app, "ada@example.com", code=2)
+    assert admit.json("user", "show", app, "ada@example.com")["license"] == "ok"
