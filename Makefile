@@ -1,0 +1,72 @@
+# Everything that is done to this repository. Type `make`.
+#
+# Set-up is part of every target and done once: its marks lie in .cache/, tools in .tools/, packages in .venv/.
+# `make clean` forgets all of it.
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+PYTHON_CODE := src tests bench examples scripts
+PAGE := examples/first-login/page
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
+
+serve: setup $(PAGE)/dist/app.js ## Make a demo app, serve it with a page to sign in on, and print the addresses
+	@exec $(BIN)/python examples/first-login/serve.py
+
+test: lint debian $(PAGE)/dist/app.js ## Run every check and every test, on both databases and in a browser
+	@$(BIN)/pytest -n 2 --dist loadfile tests
+
+check: lint debian ## What CI runs first: lint, then unit, structure and contract tests
+	@$(BIN)/pytest -n 2 --dist loadfile tests/unit tests/structure tests/contract
+
+lint: setup ## ruff, mypy --strict and import-linter
+	@$(BIN)/ruff check --quiet $(PYTHON_CODE)
+	@$(BIN)/ruff format --quiet --check $(PYTHON_CODE) || { echo "Run: make format"; exit 1; }
+	@$(BIN)/mypy $(PYTHON_CODE)
+	@$(BIN)/lint-imports
+
+format: setup ## Let ruff format the code and repair what it can
+	@$(BIN)/ruff check --quiet --fix $(PYTHON_CODE)
+	@$(BIN)/ruff format --quiet $(PYTHON_CODE)
+
+crash: setup debian ## Kill the server between the steps of a first login
+	@$(BIN)/pytest tests/crash
+
+browser: setup debian $(PAGE)/dist/app.js ## Sign in with the published dexie-cloud-addon in Chromium
+	@$(BIN)/pytest tests/browser
+
+mutants: setup debian ## Take each protection of docs/security.md away and see its test fail
+	@$(BIN)/python -m scripts.mutants
+
+bench: setup debian ## Measure first logins on both databases
+	@$(BIN)/python -m bench.first_login
+
+docs: setup ## Write the pages that are made from the code
+	@$(BIN)/python -m scripts.docs
+
+setup: .cache/python ## Install what serving needs into .venv
+
+clean: ## Forget everything that was installed or built
+	rm -rf .cache .tools .venv $(PAGE)/node_modules $(PAGE)/dist
+
+.tools/bin/uv:
+	@scripts/get-uv
+
+.cache/python: pyproject.toml uv.lock scripts/get-python | .tools/bin/uv
+	@scripts/get-python
+	@touch $@
+
+.cache/node: uv.lock scripts/get-node | .tools/bin/uv
+	@scripts/get-node
+	@touch $@
+
+$(PAGE)/dist/app.js: $(PAGE)/package-lock.json $(wildcard $(PAGE)/src/*) scripts/bundle | .cache/node
+	@scripts/bundle $(PAGE)
+
+# Cheap when nothing is missing, so it needs no mark: what was there may be gone.
+debian:
+	@scripts/get-debian 'postgresql-15:/usr/lib/postgresql/*/bin/initdb' chromium:/usr/bin/chromium
+
+.PHONY: help serve test check lint format crash browser mutants bench docs setup clean debian

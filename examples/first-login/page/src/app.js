@@ -1,0 +1,56 @@
+// The first login of a newcomer, with dexie-cloud-addon as it comes from npm and a sign-in of our own look.
+
+import Dexie from "dexie";
+import dexieCloud from "dexie-cloud-addon";
+import { signedIn, signedOut } from "./views.js";
+
+const { databaseUrl, inboxUrl } = await (await fetch("config.json")).json();
+
+const db = new Dexie("first-login", { addons: [dexieCloud] });
+db.version(1).stores({ notes: "@id, written" });
+db.cloud.configure({
+  databaseUrl,
+  // Admit refuses pushed data until it can keep it. A table named here stays in this browser, and everything
+  // else about it works: @id keys, logout, logging in again.
+  unsyncedTables: ["notes"],
+  // We draw the dialogs of `db.cloud.userInteraction` ourselves.
+  customLoginGui: true,
+});
+
+const main = document.getElementById("main");
+let shown = "";
+
+// Both observables tell everything: who is here, and what the addon wants to ask that person.
+db.cloud.currentUser.subscribe(draw);
+db.cloud.userInteraction.subscribe(draw);
+
+function draw() {
+  const user = db.cloud.currentUser.value;
+  const interaction = db.cloud.userInteraction.value;
+  const [key, view] =
+    user.isLoggedIn && !interaction
+      ? [JSON.stringify([user.claims, user.license, user.data]), () => signedIn(user, { signOut })]
+      : [interaction, () => signedOut(interaction, { signIn, inboxUrl, databaseUrl })];
+  if (key === shown) return; // nothing a person would notice: leave their cursor where it is
+  shown = key;
+  main.replaceChildren(view());
+  main.querySelector("[data-first]")?.focus();
+}
+
+async function signIn(hints) {
+  try {
+    await db.cloud.login(hints);
+  } catch (error) {
+    if (error.name !== "AbortError") console.error(error);
+    draw();
+  }
+}
+
+async function signOut() {
+  await db.cloud.logout();
+  // The same page, ready for the next newcomer.
+  signIn();
+}
+
+await db.open();
+if (!db.cloud.currentUser.value.isLoggedIn) signIn();

@@ -1,0 +1,133 @@
+"""Documentation is a contract: what the code can say or be told stands in docs/."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Sequence
+
+from admit.config import SETTINGS
+from tests.structure.source import ROOT, modules, page
+
+EVENT_TYPE = re.compile(r"(user|device|session)\.[a-z_]+")
+
+
+def test_every_setting_is_documented() -> None:
+    settings = page("settings.md")
+    assert [setting.variable for setting in SETTINGS if f"`{setting.variable}`" not in settings] == []
+
+
+def test_every_error_code_is_documented() -> None:
+    errors = page("errors.md")
+    assert [code for code in sorted(error_codes()) if f"`{code}`" not in errors] == []
+
+
+def test_every_documented_error_code_exists() -> None:
+    documented = re.findall(r"^\| `(\w+)` \|", page("errors.md"), re.MULTILINE)
+    assert set(documented) - error_codes() == set()
+
+
+def test_every_event_type_is_documented() -> None:
+    events = page("events.md")
+    assert [name for name in sorted(event_types()) if f"`{name}`" not in events] == []
+
+
+def test_every_documented_event_type_exists() -> None:
+    documented = re.findall(r"^#+ `([\w.]+)`", page("events.md"), re.MULTILINE)
+    assert set(documented) - event_types() == set()
+
+
+def test_pages_made_from_the_code_are_current() -> None:
+    """`make docs` writes them anew."""
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.docs", "--check"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_target_of_the_makefile_says_what_it_does() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    phony = re.search(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)
+    assert phony is not None
+    silent = [
+        name for name in phony[1].split() if not re.search(rf"^{name}:.* ## \S", makefile, re.MULTILINE)
+    ]
+    assert silent == ["debian"]  # a step of others, with its own comment
+
+
+def test_the_readme_names_only_targets_that_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    named = re.findall(r"`?make ([a-z]+)", (ROOT / "README.md").read_text())
+    assert [name for name in named if not re.search(rf"^{name}:", makefile, re.MULTILINE)] == []
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    pages = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]
+    broken = [
+        f"{source.relative_to(ROOT)}: {link}"
+        for source in pages
+        for link in re.findall(r"\]\((?!https?:|mailto:|#)([^)#\s]+)", source.read_text())
+        if not (source.parent / link).exists()
+    ]
+    assert not broken, "\n".join(broken)
+
+
+def test_the_lock_file_was_made_from_the_project_file() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    lock = tomllib.loads((ROOT / "uv.lock").read_text())
+    [own] = [package for package in lock["package"] if package["name"] == "admit"]
+    wanted = {_name(each) for each in project["project"]["dependencies"]}
+    assert {each["name"] for each in own["metadata"]["requires-dist"]} == wanted
+    for group, requirements in project["dependency-groups"].items():
+        locked = own["metadata"]["requires-dev"][group]
+        assert {each["name"] for each in locked} == {_name(each) for each in requirements}
+
+
+def error_codes() -> set[str]:
+    """Every code that an error can carry: of a class, as a constant, or given where it is raised."""
+    codes: set[str] = set()
+    for module in modules():
+        constants = _constants(module.tree.body)
+        if module.name == "errors.py":
+            codes |= set(constants.values())
+        for node in ast.walk(module.tree):
+            match node:
+                case ast.ClassDef(body=body):
+                    codes |= {value for name, value in _constants(body).items() if name == "code"}
+                case ast.keyword(arg="code", value=ast.Constant(value=str(code))):
+                    codes.add(code)
+                case ast.keyword(arg="code", value=ast.Name(id=name)) if name in constants:
+                    codes.add(constants[name])
+    return codes
+
+
+def _constants(body: Sequence[ast.stmt]) -> dict[str, str]:
+    """The texts that are assigned in `body`, by name."""
+    return {
+        target.id: node.value.value
+        for node in body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+        for target in node.targets
+        if isinstance(target, ast.Name) and isinstance(node.value.value, str)
+    }
+
+
+def event_types() -> set[str]:
+    """Every event type that is recorded or that the catalog describes."""
+    return {
+        words
+        for module in modules()
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        for words in (
+            re.findall(r"`(\w+\.\w+)`", node.value) if module.name == "events/catalog.py" else [node.value]
+        )
+        if EVENT_TYPE.fullmatch(words)
+    }
+
+
+def _name(requirement: str) -> str:
+    match = re.match(r"[A-Za-z0-9_.-]+", requirement)
+    assert match is not None
+    return match[0].lower().replace("_", "-")
