@@ -1,0 +1,61 @@
+"""An app under test, as its people and its operator see it."""
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from playwright.async_api import Page
+
+from tests.installation import Installation
+
+WAIT_SECONDS = 20.0
+
+
+@dataclass
+class App:
+    """The app "notes" of an installation that is being served, and the page that uses it."""
+
+    installation: Installation
+    page_url: str
+
+    @property
+    def database_url(self) -> str:
+        return f"{self.installation.url}/notes"
+
+    def admit(self, *words: str) -> Any:
+        """Runs a command of the operator's."""
+        return self.installation.admit(*words)
+
+    def policy(self, *words: str) -> None:
+        self.admit("policy", "set", "notes", *words)
+
+    async def open(self, page: Page) -> None:
+        """Opens the page, as a stranger or as whoever this browser remembers."""
+        await page.goto(f"{self.page_url}/?databaseUrl={quote(self.database_url, safe='')}")
+        await page.wait_for_function("document.body.dataset.open === 'yes'")
+
+    async def sign_in(self, page: Page, email: str) -> None:
+        """Types the email and the mailed code into the addon's own dialogs."""
+        await self.ask_for_code(page, email)
+        await page.locator("input[name=otp]").fill(await self.code_for(email))
+
+    async def ask_for_code(self, page: Page, email: str) -> None:
+        await page.evaluate("void window.db.cloud.login().catch(() => {})")
+        await page.locator("input[name=email]").fill(email)
+        await page.locator("input[name=email]").press("Enter")
+        await page.locator("input[name=otp]").wait_for()
+
+    async def code_for(self, email: str) -> str:
+        """The code in the newest mail to `email`."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            while not (mails := [m for m in self.installation.mails() if m["to"] == email]):
+                await asyncio.sleep(0.05)  # another process writes the file
+        return str(mails[-1]["otp"])
+
+    async def current_user(self, page: Page, condition: str = "user.isLoggedIn") -> dict[str, Any]:
+        """`db.cloud.currentUser` once `condition`, in JavaScript, holds for it."""
+        await page.wait_for_function(f"(() => {{ const user = window.current(); return {condition}; }})()")
+        user: dict[str, Any] = json.loads(await page.evaluate("JSON.stringify(window.current())"))
+        return user

@@ -1,0 +1,90 @@
+"""Fixtures of the browser tests: Chromium, a page with the published addon, and a server behind it."""
+
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from playwright.async_api import Browser, Page, async_playwright
+
+from tests.browser.app import App
+from tests.installation import Installation
+
+HERE = Path(__file__).parent
+MODULES = HERE.parents[1] / "examples/first-login/page/node_modules"
+CHROMIUM = "/usr/bin/chromium"
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PAGE = b'<!doctype html><meta charset="utf-8"><title>A page</title><body><script src="page.js"></script>'
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture(scope="session")
+def page_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a page with Dexie and the addon, bundled from npm's packages."""
+    folder = tmp_path_factory.mktemp("page")
+    [esbuild] = MODULES.glob("@esbuild/*/bin/esbuild")
+    subprocess.run(
+        [esbuild, HERE / "page.js", "--bundle", f"--outfile={folder}/page.js", "--log-level=warning"],
+        env={"NODE_PATH": str(MODULES)},
+        check=True,
+    )
+    (folder / "index.html").write_bytes(PAGE)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://localhost:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """Debian's Chromium, headless, with an empty profile."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+async def page(browser: Browser) -> Page:
+    """A tab."""
+    page = await browser.new_page()
+    page.set_default_timeout(20_000)
+    return page
+
+
+@pytest.fixture
+def app(sqlite_url: str, tmp_path: Path, page_url: str) -> Iterator[App]:
+    """An app that is served, with the page among its origins. Its access tokens live for five seconds."""
+    yield from _served(sqlite_url, tmp_path, page_url)
+
+
+@pytest.fixture
+def app_on_postgres(postgres_url: str, tmp_path: Path, page_url: str) -> Iterator[App]:
+    """The same on PostgreSQL."""
+    yield from _served(postgres_url, tmp_path, page_url)
+
+
+def _served(database_url: str, folder: Path, page_url: str) -> Iterator[App]:
+    installation = Installation(folder, database_url, {"ADMIT_ACCESS_TOKEN_SECONDS": "5"})
+    installation.admit("app", "create", "notes", "--owner", "owner@example.com")
+    installation.admit("origin", "add", "notes", page_url)
+    with installation.serving():
+        yield App(installation, page_url)
