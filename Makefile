@@ -65,8 +65,10 @@ clean: ## Forget everything that was installed or built
 $(PAGE)/dist/app.js: $(PAGE)/package-lock.json $(wildcard $(PAGE)/src/*) scripts/bundle | .cache/node
 	@scripts/bundle $(PAGE)
 
-# Cheap when nothing is missing, so it needs no mark: what was there may be gone.
+# What the tests need beside Python packages; Playwright's driver needs libatomic1. Cheap when nothing is missing,
+# so it has no mark: what was there may be gone.
 debian:
-	@scripts/get-debian 'postgresql-15:/usr/lib/postgresql/*/bin/initdb' chromium:/usr/bin/chromium
+	@scripts/get-debian 'postgresql-15:/usr/lib/postgresql/*/bin/initdb' chromium:/usr/bin/chromium \
+	  'libatomic1:/usr/lib/*/libatomic.so.1'
 
 .PHONY: help serve test check lint format crash browser mutants bench docs setup clean debian

@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import shutil
-import warnings
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -17,12 +16,6 @@ from tests.postgres import Cluster
 TEMPLATE = "admit_template"
 
 _numbers = itertools.count(1)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_configure(config: pytest.Config) -> None:
-    """Silences the notice that pytest-asyncio's default for the loop of fixtures will change."""
-    warnings.filterwarnings("ignore", 'The configuration option "asyncio_default_fixture_loop_scope')
 
 
 @pytest.fixture(scope="session")

@@ -132,7 +132,7 @@ async def test_double_slashes_are_one(door: Served) -> None:
         (b'{"y": ' + b"[" * 100_000, ""),
         (b'{"y": [' + b'{"a":' * 50_000, "nested too deeply"),
         (b'{"y": NaN}', "not JSON"),
-        (gzip.compress(b"{}"), "not JSON"),
+        (gzip.compress(b"{}", mtime=0), "not JSON"),
     ],
 )
 async def test_malformed_body_is_told_apart_and_changes_nothing(

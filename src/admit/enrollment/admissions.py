@@ -26,6 +26,9 @@ from admit.storage.lookups import Lookup
 from admit.storage.rows import Insertion
 from admit.storage.transaction import Transaction
 
+CLOCK_LEAP_MS = 60_000
+"""How far apart the budgets of policies and the clocks of honest nodes may be."""
+
 OPEN_FOR = Lookup(
     select(
         admissions.c.app_id,
@@ -52,7 +55,15 @@ TAKE_OVER = (
         admissions.c.fence == bindparam("seen_fence"),
         admissions.c.settled_at.is_(None),
     )
-    .values(fence=admissions.c.fence + 1, lease_until=bindparam("until"))
+    .values(
+        fence=admissions.c.fence + 1,
+        lease_until=bindparam("until"),
+        # The ledger tells who has decided in the end, and by what: the policy may be another by now.
+        method=bindparam("its_method"),
+        policy=bindparam("its_policy"),
+        policy_version=bindparam("its_policy_version"),
+        input_digest=bindparam("its_input_digest"),
+    )
 )
 GIVE_BACK = (
     update(admissions)
@@ -266,9 +277,15 @@ def _standing(tx: Transaction, entry: Entry, row: Any) -> Entered:
         return Again()
     if ours:
         return Opened(row.admission_id, row.fence)
-    if row.lease_until <= entry.now and _take_over(tx, entry, row):
+    if not _is_held(row.lease_until, entry) and _take_over(tx, entry, row):
         return Opened(row.admission_id, row.fence + 1)
     return Awaited(row.admission_id, max(row.lease_until, entry.now))
+
+
+def _is_held(lease_until: int, entry: Entry) -> bool:
+    """Whether somebody may be deciding. A lease that ends beyond every budget was given by a clock that has
+    been set back since."""
+    return entry.now < lease_until <= entry.lease_until + CLOCK_LEAP_MS
 
 
 def _take_over(tx: Transaction, entry: Entry, row: Any) -> bool:
@@ -280,6 +297,10 @@ def _take_over(tx: Transaction, entry: Entry, row: Any) -> bool:
             "admission": row.admission_id,
             "seen_fence": row.fence,
             "until": entry.lease_until,
+            "its_method": entry.proof.method,
+            "its_policy": entry.app.policy.kind,
+            "its_policy_version": entry.app.policy_version,
+            "its_input_digest": entry.input_digest,
         },
     )
     return taken.rowcount == 1

@@ -7,6 +7,7 @@ enter ─┬─ known ───────────────────�
 
 import asyncio
 from collections import defaultdict
+from contextlib import suppress
 from typing import assert_never
 
 import msgspec
@@ -20,7 +21,7 @@ from admit.enrollment.decision_hook import Answer, DecisionRequest, Question
 from admit.enrollment.hook_reply import Fault
 from admit.enrollment.policy import Admit, Applicant, Ask, Refuse, Verdict, decide
 from admit.enrollment.settlements import Late, Settled, Settlement
-from admit.errors import USER_DEACTIVATED, WEBHOOK_ERROR, InvalidOtp, Refused, Unavailable
+from admit.errors import USER_DEACTIVATED, WEBHOOK_ERROR, InvalidOtp, Refused, StorageUnavailable, Unavailable
 from admit.outbound.http import HttpClient
 from admit.signin.email_code import WRONG_CODE
 from admit.signin.proof import Proof
@@ -109,9 +110,18 @@ class Door:
 
     async def _decided(self, entry: Entry, opened: Opened) -> Settled:
         """The outcome of our own decision, made apart from this request: others may wait for it too."""
-        task = asyncio.create_task(self._decide_and_settle(entry, opened))
+        task = asyncio.create_task(self._decide_or_give_back(entry, opened))
         self._keep(opened.admission_id, task)
         return await asyncio.shield(task)
+
+    async def _decide_or_give_back(self, entry: Entry, opened: Opened) -> Settled:
+        """What goes wrong here must not keep the person waiting until the lease ends."""
+        try:
+            return await self._decide_and_settle(entry, opened)
+        except Exception:
+            with suppress(StorageUnavailable):
+                await self._db.write(lambda tx: admissions.give_back(tx, entry.app.app_id, opened))
+            raise
 
     async def _decide_and_settle(self, entry: Entry, opened: Opened) -> Settled:
         decision = decide(entry.app.policy, _applicant(entry.proof))
@@ -143,13 +153,12 @@ class Door:
         return settled
 
     async def _ask(self, entry: Entry, opened: Opened, ask: Ask) -> Answer:
-        """Calls the hook once there is a place; gives the admission back if there is none in time."""
+        """Calls the hook once there is a place. Raises Unavailable if there is none in time."""
         app = entry.app
         place = self._places[app.app_id]
         try:
             await asyncio.wait_for(place.acquire(), PLACE_WAIT_SECONDS_MAX)
         except TimeoutError:
-            await self._db.write(lambda tx: admissions.give_back(tx, app.app_id, opened))
             raise Unavailable(TRY_AGAIN, retry_after_seconds=5) from None
         try:
             question = Question(
@@ -173,18 +182,24 @@ class Door:
         return outcome if isinstance(outcome, Refuse) else Again()
 
     async def _watch(self, app_id: str, awaited: Awaited) -> Settled:
-        """Waits for the verdict of another process, for everyone here, until its lease ends."""
+        """Waits for the verdict of another process, for everyone here, until its lease ends.
+
+        The end is also measured without the clock of the wall, which may be set back meanwhile.
+        """
+        loop = asyncio.get_running_loop()
+        end = loop.time() + (awaited.lease_until - self._clock()) / 1000
         settled = self._heard[awaited.admission_id] = asyncio.Event()
         try:
-            while (left_ms := awaited.lease_until - self._clock()) > 0:
+            while (left := min(end - loop.time(), (awaited.lease_until - self._clock()) / 1000)) > 0:
                 settled.clear()
                 outcome = await self._db.read(lambda tx: ledger.outcome(tx, app_id, awaited.admission_id))
                 if outcome is not None:
                     return outcome
-                await _wait(settled, min(LOOK_EVERY_SECONDS, left_ms / 1000))
+                await _wait(settled, min(LOOK_EVERY_SECONDS, left))
             return Again()
         finally:
-            del self._heard[awaited.admission_id]
+            if self._heard.get(awaited.admission_id) is settled:
+                del self._heard[awaited.admission_id]
 
     def _keep(self, admission_id: str, task: asyncio.Task[Settled]) -> None:
         """Lets rivals of this process share `task` until it is done."""

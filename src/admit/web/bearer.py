@@ -4,7 +4,7 @@ from admit.accounts import sessions, users
 from admit.accounts.apps import App
 from admit.accounts.tokens import AccessClaims
 from admit.accounts.users import User
-from admit.errors import Forbidden, InvalidRequest, Unauthorized
+from admit.errors import Forbidden, InvalidRequest, InvalidToken, Unauthorized
 from admit.gateway import Gateway
 from admit.storage.transaction import Transaction
 from admit.web.operations import Call
@@ -29,7 +29,7 @@ def token_of(call: Call) -> str | None:
 def bearer(call: Call, app: App) -> AccessClaims:
     """The claims of the access token. Raises Unauthorized without one, InvalidToken for one of elsewhere.
 
-    Whether the session or the client behind it still exists is not looked up: tokens live for an hour.
+    Whether the session behind it still stands is not looked up: tokens of people live for an hour.
     """
     if (claims := bearer_if_any(call, app)) is None:
         raise Unauthorized("This needs an access token: Authorization: Bearer TOKEN.")
@@ -40,7 +40,18 @@ def bearer_if_any(call: Call, app: App) -> AccessClaims | None:
     """Like `bearer`; None for an anonymous request."""
     if (token := token_of(call)) is None:
         return None
-    return call.gateway.mint.verify(token, app_id=app.app_id, issuer=issuer_of(call.gateway, app))
+    return verified(call.gateway, app, token)
+
+
+def verified(gateway: Gateway, app: App, token: str) -> AccessClaims:
+    """What `token` says. Raises InvalidToken, also where the API client behind it was revoked.
+
+    Clients choose how long their tokens live, up to a month; whom the app has revoked is at hand.
+    """
+    claims = gateway.mint.verify(token, app_id=app.app_id, issuer=issuer_of(gateway, app))
+    if claims.client_id is not None and claims.client_id not in app.clients:
+        raise InvalidToken("The API client behind this token was revoked.")
+    return claims
 
 
 def require(claims: AccessClaims, *scopes: str) -> None:

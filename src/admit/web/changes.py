@@ -16,12 +16,13 @@ from admit.accounts.apps import App
 from admit.accounts.licenses import license_of
 from admit.accounts.tokens import AccessClaims
 from admit.accounts.users import User
-from admit.errors import AdmitError, Forbidden, InvalidToken, RateLimited, Unavailable
+from admit.errors import AdmitError, Forbidden, InvalidRequest, InvalidToken, RateLimited, Unavailable
 from admit.gateway import Gateway
+from admit.signin.email_addresses import network_of
 from admit.storage.transaction import Transaction
-from admit.web.bearer import issuer_of
+from admit.web.bearer import verified
 from admit.web.errors import answer_for
-from admit.web.operations import unquoted
+from admit.web.operations import QUERY_FIELDS_MAX, unquoted
 from admit.web.sockets import POLICY_VIOLATION, TOKEN_EXPIRED, TRY_LATER, Close, Person, Socket, converse
 
 SOCKETS_MAX = 20_000
@@ -63,7 +64,7 @@ class Hub:
             _check_origin(app, websocket.headers.getlist("origin"), anonymous=token is None)
             claims = None if token is None else self._verified(token, app)
             person = None if claims is None else (app.app_id, claims.sub)
-            address = websocket.client.host if websocket.client else ""
+            address = network_of(websocket.client.host) if websocket.client else ""
             self._check_room(person, address)
         except InvalidToken:
             await _turn_back(websocket)
@@ -98,7 +99,7 @@ class Hub:
     # Who may connect
 
     def _verified(self, token: str, app: App) -> AccessClaims:
-        return self._gateway.mint.verify(token, app_id=app.app_id, issuer=issuer_of(self._gateway, app))
+        return verified(self._gateway, app, token)
 
     def _check_room(self, person: Person | None, address: str) -> None:
         if len(self._sockets) >= SOCKETS_MAX:
@@ -207,7 +208,10 @@ async def _turn_back(websocket: WebSocket) -> None:
 
 def _token_of(websocket: WebSocket) -> str | None:
     query = websocket.scope.get("hidden_query", b"").decode("latin-1")
-    values = parse_qs(query, max_num_fields=50).get("token", [])
+    try:
+        values = parse_qs(query, max_num_fields=QUERY_FIELDS_MAX).get("token", [])
+    except ValueError:
+        raise InvalidRequest("The query cannot be read.") from None
     return values[0] if len(values) == 1 else None
 
 

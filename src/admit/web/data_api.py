@@ -20,6 +20,8 @@ from admit.web.bearer import bearer_if_any, require
 from admit.web.operations import Call, Operation
 
 SYNC_BYTES_MAX = 4_000_000
+ANONYMOUS_BYTES_MAX = 262_144
+"""Strangers sync no more than the names of their tables, and must not fill our memory."""
 SYNC_NOT_AVAILABLE = "sync_not_available"
 PUBLIC_REALM = "rlm-public"
 REVISION = "1"
@@ -37,6 +39,12 @@ class TableChanges(msgspec.Struct, frozen=True):
     muts: list[msgspec.Raw] | None = None
 
 
+class TextMessage(msgspec.Struct, frozen=True):
+    """What is asked or told about a shared text."""
+
+    type: Any = None
+
+
 class LastPull(msgspec.Struct, frozen=True):
     """What the client has already."""
 
@@ -48,7 +56,7 @@ class SyncRequest(msgspec.Struct, frozen=True):
 
     schema: dict[str, msgspec.Raw] = {}
     changes: list[TableChanges | None] = []
-    y: list[dict[str, Any]] | None = None
+    y: list[TextMessage] | None = None
     last_pull: LastPull | None = msgspec.field(name="lastPull", default=None)
 
 
@@ -68,7 +76,9 @@ async def sync(call: Call) -> Response:
     """Lets the client settle; counts the day as active."""
     app = await call.app()
     claims = bearer_if_any(call, app)
-    request = await call.json(SyncRequest)
+    request = await call.json(
+        SyncRequest, bytes_max=ANONYMOUS_BYTES_MAX if claims is None else SYNC_BYTES_MAX
+    )
     realms = [PUBLIC_REALM]
     if claims is not None:
         require(claims, "ACCESS_DB")
@@ -116,7 +126,11 @@ def _is_first_pull(request: SyncRequest, user_id: str) -> bool:
 def _carries_changes(request: SyncRequest) -> bool:
     if any(table is None or table.muts is None or table.muts for table in request.changes):
         return True
-    return any(message.get("type") not in _HARMLESS_TEXT_MESSAGES for message in request.y or ())
+    return any(not _is_harmless(message.type) for message in request.y or ())
+
+
+def _is_harmless(kind: object) -> bool:
+    return isinstance(kind, str) and kind in _HARMLESS_TEXT_MESSAGES
 
 
 OPERATIONS = (

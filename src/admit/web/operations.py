@@ -84,10 +84,13 @@ class Call:
         assert kind == self.operation.query, "the operation tells another query than its handler reads"
         return read_query(self.request, kind)
 
-    async def json(self, kind: type[T]) -> T:
-        """The body as `kind`. Raises InvalidRequest with a sentence, and TooLarge while it arrives."""
+    async def json(self, kind: type[T], *, bytes_max: int | None = None) -> T:
+        """The body as `kind`. Raises InvalidRequest with a sentence, and TooLarge while it arrives.
+
+        `bytes_max` narrows what the operation allows, such as for strangers.
+        """
         assert kind == self.operation.body, "the operation tells another body than its handler reads"
-        return decode(await read_body(self.request, self.operation.body_bytes_max), kind)
+        return decode(await read_body(self.request, bytes_max or self.operation.body_bytes_max), kind)
 
     def answer(self, value: object, *, headers: Mapping[str, str] | None = None) -> Response:
         """The answer that the operation tells."""
