@@ -6,6 +6,7 @@
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 BIN := .venv/bin
+PYTEST = TMPDIR=$$(scripts/fast-tmp) $(BIN)/pytest
 PYTHON_CODE := src tests bench examples scripts
 PAGE := examples/first-login/page
 
@@ -16,10 +17,10 @@ serve: setup $(PAGE)/dist/app.js ## Make a demo app, serve it with a page to sig
 	@exec $(BIN)/python examples/first-login/serve.py
 
 test: lint debian $(PAGE)/dist/app.js ## Run every check and every test, on both databases and in a browser
-	@$(BIN)/pytest -n 2 --dist loadfile tests
+	@$(PYTEST) -n 2 --dist loadfile tests
 
 check: lint debian ## What CI runs first: lint, then unit, structure and contract tests
-	@$(BIN)/pytest -n 2 --dist loadfile tests/unit tests/structure tests/contract
+	@$(PYTEST) -n 2 --dist loadfile tests/unit tests/structure tests/contract
 
 lint: setup ## ruff, mypy --strict and import-linter
 	@$(BIN)/ruff check --quiet $(PYTHON_CODE)
@@ -32,10 +33,10 @@ format: setup ## Let ruff format the code and repair what it can
 	@$(BIN)/ruff format --quiet $(PYTHON_CODE)
 
 crash: setup debian ## Kill the server between the steps of a first login
-	@$(BIN)/pytest tests/crash
+	@$(PYTEST) tests/crash
 
 browser: setup debian $(PAGE)/dist/app.js ## Sign in with the published dexie-cloud-addon in Chromium
-	@$(BIN)/pytest tests/browser
+	@$(PYTEST) tests/browser
 
 mutants: setup debian ## Take each protection of docs/security.md away and see its test fail
 	@$(BIN)/python -m scripts.mutants

@@ -48,7 +48,7 @@ def parse_public_key(pem: str) -> PublicKey:
         raise InvalidRequest(_WHAT_WE_READ)
     canonical = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return PublicKey(
-        pem=key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode(),
+        pem=_pem_of(canonical),
         thumbprint=base64.urlsafe_b64encode(hashlib.sha256(canonical).digest()).rstrip(b"=").decode(),
     )
 
@@ -67,6 +67,13 @@ def verify_rsa(pem: str, message: bytes, signature: str) -> bool:
     except (InvalidSignature, binascii.Error, ValueError):
         return False
     return True
+
+
+def _pem_of(der: bytes) -> str:
+    """One PEM block with lines of 64 characters. RFC 7468 §3."""
+    text = base64.b64encode(der).decode()
+    lines = (text[start : start + 64] for start in range(0, len(text), 64))
+    return "\n".join((_HEAD, *lines, _TAIL, ""))
 
 
 def _base64_length(size: int) -> int:

@@ -156,10 +156,7 @@ class Door:
         """Calls the hook once there is a place. Raises Unavailable if there is none in time."""
         app = entry.app
         place = self._places[app.app_id]
-        try:
-            await asyncio.wait_for(place.acquire(), PLACE_WAIT_SECONDS_MAX)
-        except TimeoutError:
-            raise Unavailable(TRY_AGAIN, retry_after_seconds=5) from None
+        await _take(place)
         try:
             question = Question(
                 admission_id=opened.admission_id,
@@ -230,6 +227,17 @@ def _verdict(answer: Answer, ask: Ask) -> Verdict:
     if ask.on_failure == "eval":
         return Admit(type="eval", reason=f"Admitted as eval because the hook failed: {answer.outcome.reason}")
     return Refuse(code=WEBHOOK_ERROR, message=HOOK_FAILED, reason=answer.outcome.reason)
+
+
+async def _take(place: asyncio.Semaphore) -> None:
+    """Takes a place, at once where there is one. Raises Unavailable when there is none in time."""
+    if not place.locked():
+        await place.acquire()
+        return
+    try:
+        await asyncio.wait_for(place.acquire(), PLACE_WAIT_SECONDS_MAX)
+    except TimeoutError:
+        raise Unavailable(TRY_AGAIN, retry_after_seconds=5) from None
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

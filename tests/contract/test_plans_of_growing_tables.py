@@ -1,0 +1,59 @@
+"""PostgreSQL plans a lookup for the table as it is, not as it was when the server had just started."""
+
+import asyncio
+
+from sqlalchemy import text
+
+from admit import clock
+from admit.accounts import users
+from admit.accounts.users import NewUser, User
+from admit.storage.database import Database
+from admit.storage.transaction import Transaction
+from tests.residents import APP
+
+PEOPLE = 3_000
+LOOKUPS = 20
+READ_PER_LOOKUP_MAX = 20
+
+INDEX_ENTRIES_READ = text("SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'users'")
+
+
+async def test_a_lookup_prepared_on_an_empty_table_stays_a_lookup_when_people_have_come(
+    postgres_url: str,
+) -> None:
+    database = Database(postgres_url)
+    database.signals.attach(asyncio.get_running_loop())
+
+    def look(tx: Transaction) -> int:
+        return len(users.by_user_id(tx, [(APP, "person7@example.com"), (APP, "nobody@example.com")]))
+
+    async def entries_read() -> int:
+        await database.write(lambda tx: tx.execute(text("SELECT pg_stat_force_next_flush()")) and None)
+        await asyncio.sleep(0.2)
+        return int(await database.read(lambda tx: tx.execute(INDEX_ENTRIES_READ).scalar_one()))
+
+    for _ in range(LOOKUPS):
+        assert await database.write(look) == 0
+    for start in range(0, PEOPLE, 1_000):
+        people = [NewUser(_person(number)) for number in range(start, start + 1_000)]
+        await database.write(lambda tx, people=people: users.create(tx, people))  # type: ignore[misc]
+    before = await entries_read()
+    for _ in range(LOOKUPS):
+        assert await database.write(look) == 1
+    read = await entries_read() - before
+    database.close()
+    assert read <= LOOKUPS * READ_PER_LOOKUP_MAX
+
+
+def _person(number: int) -> User:
+    return users.new_user(
+        app_id=APP,
+        user_id=f"person{number}@example.com",
+        email="",
+        email_verified=False,
+        name="",
+        type="prod",
+        data=None,
+        eval_days=30,
+        now=clock.now(),
+    )
