@@ -12,7 +12,7 @@ from admit.storage.sealing import KeyRing, SealBroken
 from admit.storage.transaction import Transaction
 
 KIND = "mail"
-SECONDS_MAX = 60.0
+SECONDS_MAX = 30.0
 AT_ONCE = 16
 
 
