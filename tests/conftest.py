@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from admit.storage.database import Database
 from admit.storage.migrate import migrate
@@ -16,6 +17,12 @@ from tests.postgres import Cluster
 TEMPLATE = "admit_template"
 
 _numbers = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def _log_as_at_the_start() -> None:
+    """What one test has set up for the log does not decide what the next one captures."""
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
