@@ -14,7 +14,7 @@ from sqlalchemy.sql.sqltypes import TupleType
 
 import admit
 from admit.storage.lookups import Lookup
-from admit.storage.rows import Insertion
+from admit.storage.rows import Change, Insertion
 
 ONLY_POSTGRES = "admit.storage.postgres"
 """The one module whose statements are for PostgreSQL alone; elsewhere the name ends with _POSTGRES."""
@@ -45,12 +45,17 @@ def _statements(kind: str) -> dict[str, Statement]:
 
 def _for(kind: str, value: object) -> object:
     match value:
-        case Insertion():
-            return value._statement if kind == "sqlite" else value._from_json
+        case Insertion() | Change():
+            return sqlalchemy.text(_on_sqlite(value)) if kind == "sqlite" else value._for_postgres
         case Lookup():
             return value._for_sqlite if kind == "sqlite" else value._for_postgres
         case _:
             return value
+
+
+def _on_sqlite(value: Insertion | Change) -> str:
+    """The text for one row and two, with NULL for every value."""
+    return value._for_sqlite.text(2).replace("?", "NULL")
 
 
 def _is_meant_for(kind: str, name: str) -> bool:

@@ -4,18 +4,26 @@ import asyncio
 import threading
 from functools import partial
 
+import pytest
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import IntegrityError
 
 from admit.accounts.tables import sessions, user_words
 from admit.storage.database import Database
 from admit.storage.lookups import Lookup
-from admit.storage.rows import Insertion
+from admit.storage.rows import STATEMENT_ROWS_MAX, Change, Insertion
 from admit.storage.transaction import Transaction
 
 ADD = Insertion(insert(user_words))
 ADD_NEW = Insertion(insert(user_words).on_conflict_do_nothing())
 ADD_SESSIONS = Insertion(insert(sessions))
+RENEWED = (sessions.c.client_id, sessions.c.refresh_until)
+_KEY = (sessions.c.app_id, sessions.c.session_id)
+RENEW = Change(sessions, _KEY, RENEWED)
+RENEW_OF_CLIENTS = Change(
+    sessions, _KEY, (sessions.c.refresh_until,), only=(sessions.c.client_id.is_not(None),)
+)
 FIND = Lookup(select(user_words), (user_words.c.app_id, user_words.c.word))
 FIND_WITH_UID = Lookup(select(user_words), (user_words.c.app_id, user_words.c.word, user_words.c.uid))
 LOCK = Lookup(select(user_words), (user_words.c.app_id, user_words.c.word), lock=True)
@@ -43,7 +51,7 @@ STRANGE = [
 async def test_every_text_comes_back_as_it_was_and_is_found_by_itself_alone(database: Database) -> None:
     rows = [("app", word, f"uid{number}") for number, word in enumerate(STRANGE)]
 
-    assert await database.write(partial(Transaction.insert, insertion=ADD, rows=rows)) == len(STRANGE)
+    assert await database.write(partial(Transaction.write, statement=ADD, rows=rows)) == len(STRANGE)
 
     for row in rows:
         assert [tuple(found) for found in await database.read(partial(FIND.rows, keys=[row[:2]]))] == [row]
@@ -55,25 +63,73 @@ async def test_every_text_comes_back_as_it_was_and_is_found_by_itself_alone(data
 async def test_missing_values_and_large_numbers_are_kept(database: Database) -> None:
     row = ("app", "ses_1", "uid", "dev", 2**62, "ENROLLED", "pem", "thumb", None, "", 1, -5, None, 2**53, 0)
 
-    await database.write(partial(Transaction.insert, insertion=ADD_SESSIONS, rows=[row]))
+    await database.write(partial(Transaction.write, statement=ADD_SESSIONS, rows=[row]))
 
     (found,) = await database.read(lambda tx: tx.execute(select(sessions)).all())
     assert tuple(found) == row
 
 
 async def test_rows_that_were_there_are_passed_over_and_not_counted(database: Database) -> None:
-    await database.write(partial(Transaction.insert, insertion=ADD, rows=[("app", "a", "1")]))
+    await database.write(partial(Transaction.write, statement=ADD, rows=[("app", "a", "1")]))
 
     rows = [("app", "a", "1"), ("app", "b", "1"), ("app", "c", "1")]
-    written = await database.write(partial(Transaction.insert, insertion=ADD_NEW, rows=rows))
+    written = await database.write(partial(Transaction.write, statement=ADD_NEW, rows=rows))
 
     assert written == 2
-    assert await database.write(partial(Transaction.insert, insertion=ADD_NEW, rows=[])) == 0
+    assert await database.write(partial(Transaction.write, statement=ADD_NEW, rows=[])) == 0
+
+
+async def test_more_rows_than_one_statement_takes_are_all_written(database: Database) -> None:
+    rows = [("app", f"word{number}", "1") for number in range(2 * STATEMENT_ROWS_MAX + 7)]
+
+    assert await database.write(partial(Transaction.write, statement=ADD, rows=rows)) == len(rows)
+
+    found = await database.read(partial(FIND.rows, keys=[row[:2] for row in rows]))
+    assert sorted(map(tuple, found)) == sorted(rows)
+
+
+async def test_each_row_is_given_values_of_its_own(database: Database) -> None:
+    await database.write(
+        partial(Transaction.write, statement=ADD_SESSIONS, rows=[_session(n) for n in "abc"])
+    )
+
+    changes = [("app", "ses_a", "cli", 5), ("app", "ses_b", None, 2**53), ("app", "ses_x", "cli", 7)]
+    changed = await database.write(partial(Transaction.write, statement=RENEW, rows=changes))
+
+    assert changed == 2
+    found = await database.read(lambda tx: tx.execute(select(*RENEWED).order_by(sessions.c.session_id)).all())
+    assert list(map(tuple, found)) == [("cli", 5), (None, 2**53), ("old", 1)]
+
+
+async def test_a_change_passes_over_the_rows_that_are_not_meant(database: Database) -> None:
+    rows = [_session(name) for name in "ab"]
+    await database.write(partial(Transaction.write, statement=ADD_SESSIONS, rows=rows))
+    await database.write(partial(Transaction.write, statement=RENEW, rows=[("app", "ses_a", None, 9)]))
+
+    changes = [("app", "ses_a", 5), ("app", "ses_b", 5)]
+
+    assert await database.write(partial(Transaction.write, statement=RENEW_OF_CLIENTS, rows=changes)) == 1
+
+
+async def test_a_statement_that_fails_in_the_middle_leaves_nothing(database: Database) -> None:
+    rows = [("app", "a", "1"), ("app", "b", "1"), ("app", "a", "1")]
+
+    with pytest.raises(IntegrityError):
+        await database.write(partial(Transaction.write, statement=ADD, rows=rows))
+
+    assert await database.read(partial(FIND.rows, keys=[("app", "a"), ("app", "b")])) == []
+
+
+def _session(name: str) -> tuple[object, ...]:
+    return (
+        *("app", f"ses_{name}", "uid", "dev", ord(name), "ENROLLED", "pem", "thumb", "old", ""),
+        *(1, 1, None, 1, 0),
+    )
 
 
 async def test_keys_are_looked_up_whole_and_each_once(database: Database) -> None:
     rows = [(app, word, uid) for app in ("app1", "app2") for word in ("a", "b") for uid in ("1", "2")]
-    await database.write(partial(Transaction.insert, insertion=ADD, rows=rows))
+    await database.write(partial(Transaction.write, statement=ADD, rows=rows))
     keys = [
         ("app1", "a", "1"),
         ("app2", "b", "2"),
@@ -90,7 +146,7 @@ async def test_keys_are_looked_up_whole_and_each_once(database: Database) -> Non
 
 
 async def test_key_that_could_not_be_stored_is_not_found_and_hides_no_other(database: Database) -> None:
-    await database.write(partial(Transaction.insert, insertion=ADD, rows=[("app", "a", "1")]))
+    await database.write(partial(Transaction.write, statement=ADD, rows=[("app", "a", "1")]))
 
     keys = [("app", "a\x00"), ("app", "\ud800"), ("app", "a")]
 
@@ -99,7 +155,7 @@ async def test_key_that_could_not_be_stored_is_not_found_and_hides_no_other(data
 
 async def test_locked_rows_keep_another_server_waiting_until_the_commit(postgres_url: str) -> None:
     first, second = Database(postgres_url), Database(postgres_url)
-    await first.write(partial(Transaction.insert, insertion=ADD, rows=[("app", "a", "1")]))
+    await first.write(partial(Transaction.write, statement=ADD, rows=[("app", "a", "1")]))
     order: list[str] = []
     locked = threading.Event()
 

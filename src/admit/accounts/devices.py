@@ -48,7 +48,7 @@ def register(tx: Transaction, seen: Iterable[Device]) -> None:
     Their users are locked, or new in this transaction, so that no device outlives a deleted user.
     """
     rows = {(device.app_id, device.uid, device.device_id): _row_of(device) for device in seen}
-    tx.insert(REGISTER, [rows[key] for key in sorted(rows)])
+    tx.write(REGISTER, [rows[key] for key in sorted(rows)])
 
 
 def device_of(row: Sequence[Any]) -> Device:

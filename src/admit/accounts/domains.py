@@ -29,17 +29,21 @@ def parse_domain(text: str) -> str:
 def parse_host_name(text: str) -> str:
     """Like `parse_domain`, for any host name: one label will do."""
     name = text.removesuffix(".").lower()
-    problem = InvalidRequest(f"{text[:80]!r} is not a host name. Write it like example.com.")
-    if len(name) > DOMAIN_CHARACTERS_MAX:
-        raise problem
     if not name.isascii() or "xn--" in name:
-        try:
-            name = idna.encode(name, uts46=True, std3_rules=True).decode().removesuffix(".")
-        except UnicodeError as error:  # idna.IDNAError is one
-            raise problem from error
+        name = _in_ascii(name)
     if len(name) > DOMAIN_CHARACTERS_MAX or not all(map(_LABEL.fullmatch, name.split("."))):
-        raise problem
+        raise InvalidRequest(f"{text[:80]!r} is not a host name. Write it like example.com.")
     return name
+
+
+def _in_ascii(name: str) -> str:
+    """`name` as the DNS has it; "" where there is no such form."""
+    if len(name) > DOMAIN_CHARACTERS_MAX:
+        return ""
+    try:
+        return idna.encode(name, uts46=True, std3_rules=True).decode().removesuffix(".")
+    except UnicodeError:  # idna.IDNAError is one
+        return ""
 
 
 def parse_host(text: str) -> str:

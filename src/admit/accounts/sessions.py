@@ -19,7 +19,7 @@ from admit.accounts.users import Key, User
 from admit.events import log
 from admit.events.catalog import SessionEnded
 from admit.storage.lookups import Lookup
-from admit.storage.rows import Insertion
+from admit.storage.rows import Change, Insertion
 from admit.storage.transaction import Transaction
 
 State = Literal["ENROLLED", "LOCKED", "RESET"]
@@ -103,21 +103,12 @@ NEWEST = Lookup(
     (devices_table.c.app_id, devices_table.c.uid, devices_table.c.device_id),
 )
 OPEN = Insertion(insert(sessions))
-RENEW = (
-    update(sessions)
-    .where(sessions.c.app_id == bindparam("of_app"), sessions.c.session_id == bindparam("of_session"))
-    .values(
-        client_id=bindparam("new_client_id"),
-        scopes=bindparam("new_scopes"),
-        authenticated_at=bindparam("now"),
-        refresh_until=bindparam("new_refresh_until"),
-    )
+RENEW = Change(
+    sessions,
+    (sessions.c.app_id, sessions.c.session_id),
+    (sessions.c.client_id, sessions.c.scopes, sessions.c.authenticated_at, sessions.c.refresh_until),
 )
-TOUCH_LOGIN = (
-    update(users_table)
-    .where(users_table.c.app_id == bindparam("of_app"), users_table.c.uid == bindparam("of_uid"))
-    .values(last_login_at=bindparam("now"))
-)
+TOUCH_LOGIN = Change(users_table, (users_table.c.app_id, users_table.c.uid), (users_table.c.last_login_at,))
 FIND = select(*SESSION_COLUMNS).where(
     sessions.c.app_id == bindparam("app"), sessions.c.session_id == bindparam("session")
 )
@@ -213,9 +204,7 @@ def _refusal(item: OpenSession, residents: Mapping[Key, User]) -> NoSession | No
 
 def _touch_logins(tx: Transaction, items: Sequence[OpenSession]) -> None:
     logins = {(item.user.app_id, item.user.uid): item.now for item in items}
-    if logins:
-        rows = [{"of_app": app, "of_uid": uid, "now": now} for (app, uid), now in sorted(logins.items())]
-        tx.execute(TOUCH_LOGIN, rows)
+    tx.write(TOUCH_LOGIN, [(*key, now) for key, now in logins.items()])
 
 
 def _newest(tx: Transaction, places: Iterable[_Place]) -> dict[_Place, tuple[Device, Session | None]]:
@@ -280,19 +269,18 @@ def _renewal(session: Session, item: OpenSession) -> Session:
 
 
 def _write(tx: Transaction, opened: Collection[Session], renewed: Collection[Session]) -> None:
-    tx.insert(OPEN, [msgspec.structs.astuple(session) for session in opened])
-    if renewed:
-        tx.execute(
-            RENEW,
-            [
-                {
-                    "of_app": session.app_id,
-                    "of_session": session.session_id,
-                    "new_client_id": session.client_id,
-                    "new_scopes": session.scopes,
-                    "now": session.authenticated_at,
-                    "new_refresh_until": session.refresh_until,
-                }
-                for session in sorted(renewed, key=lambda each: each.session_id)
-            ],
-        )
+    tx.write(OPEN, [msgspec.structs.astuple(session) for session in opened])
+    tx.write(
+        RENEW,
+        [
+            (
+                session.app_id,
+                session.session_id,
+                session.client_id,
+                session.scopes,
+                session.authenticated_at,
+                session.refresh_until,
+            )
+            for session in renewed
+        ],
+    )

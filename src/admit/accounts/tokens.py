@@ -168,7 +168,7 @@ class Mint:
 
     def refresh(self, *, app_id: str, session_id: str, expires_at: int) -> str:
         """Issues a refresh token: content and MAC. Nothing is stored; the session is the authority."""
-        content = f"{app_id}.{session_id}.{expires_at}.{clock.random_bytes(9).hex()}"
+        content = f"{app_id}.{session_id}.{expires_at}.{clock.new_id('n')}"
         body = REFRESH_PREFIX + _encode(content.encode())
         return f"{body}.{_encode(self._ring.mac(_REFRESH, body.encode()))}"
 

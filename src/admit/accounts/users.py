@@ -121,14 +121,14 @@ def create(tx: Transaction, rows: Sequence[NewUser]) -> dict[Key, User]:
     are none, for the caller has looked; but another process may have been faster.
     """
     ordered = sorted(rows, key=lambda row: (row.user.app_id, row.user.user_id))
-    added = tx.insert(ADD_USERS, [row_of(row.user) for row in ordered])
+    added = tx.write(ADD_USERS, [row_of(row.user) for row in ordered])
     earlier: dict[Key, User] = {}
     if added < len(ordered):
         mine = {row.user.uid for row in ordered}
         found = by_user_id(tx, [(row.user.app_id, row.user.user_id) for row in ordered])
         earlier = {key: user for key, user in found.items() if user.uid not in mine}
         ordered = [row for row in ordered if (row.user.app_id, row.user.user_id) not in earlier]
-    tx.insert(ADD_IDENTITIES, [_identity_of(row) for row in ordered if row.issuer])
+    tx.write(ADD_IDENTITIES, [_identity_of(row) for row in ordered if row.issuer])
     add_words(tx, [row.user for row in ordered])
     return earlier
 
@@ -140,7 +140,7 @@ def add_words(tx: Transaction, people: Sequence[User]) -> None:
         for user in people
         for word in words_of(user.user_id, user.email, user.name)
     ]
-    tx.insert(ADD_WORDS, rows)
+    tx.write(ADD_WORDS, rows)
 
 
 def by_user_id(tx: Transaction, keys: Iterable[Key], *, lock: bool = False) -> dict[Key, User]:

@@ -259,7 +259,7 @@ def _open_or_join(
     """
     if not strangers:
         return []
-    tx.insert(OPEN, [_row_of(entries[place]) for place in strangers])
+    tx.write(OPEN, [_row_of(entries[place]) for place in strangers])
     people = {person_of(entries[place]) for place in strangers}
     found = {(row.app_id, row.user_id): row for row in OPEN_FOR.rows(tx, people)}
     return [

@@ -14,6 +14,7 @@ from admit.events import log as event_log
 from admit.events.catalog import Device, UserEnrolled, UserRefused
 from admit.events.log import Event
 from admit.storage.lookups import Lookup
+from admit.storage.rows import Change
 from admit.storage.transaction import Transaction
 
 LOCK_OPEN = Lookup(
@@ -23,19 +24,19 @@ LOCK_OPEN = Lookup(
     (admissions.c.app_id, admissions.c.admission_id),
     lock=True,
 )
-SETTLE = (
-    update(admissions)
-    .where(admissions.c.app_id == bindparam("app"), admissions.c.admission_id == bindparam("admission"))
-    .values(
-        settled_at=bindparam("now"),
-        verdict=bindparam("its_verdict"),
-        code=bindparam("its_code"),
-        message=bindparam("its_message"),
-        reason=bindparam("its_reason"),
-        attempts=bindparam("its_attempts"),
-        latency_ms=bindparam("its_latency_ms"),
-        uid=bindparam("its_uid"),
-    )
+SETTLE = Change(
+    admissions,
+    (admissions.c.app_id, admissions.c.admission_id),
+    (
+        admissions.c.settled_at,
+        admissions.c.verdict,
+        admissions.c.code,
+        admissions.c.message,
+        admissions.c.reason,
+        admissions.c.attempts,
+        admissions.c.latency_ms,
+        admissions.c.uid,
+    ),
 )
 NOTE_LATE = (
     update(admissions)
@@ -78,9 +79,7 @@ def settle(tx: Transaction, items: list[Settlement]) -> list[Settled]:
         if in_time[place] and isinstance(item.verdict, Refuse):
             event_log.record(tx, _refused(item, item.verdict))
             results[place] = item.verdict
-    settled = [_outcome(item, uids.get(place)) for place, item in enumerate(items) if in_time[place]]
-    if settled:
-        tx.execute(SETTLE, settled)
+    tx.write(SETTLE, [_outcome(item, uids.get(place)) for place, item in enumerate(items) if in_time[place]])
     for place, item in enumerate(items):
         if in_time[place]:
             tx.signal("admission", item.opened.admission_id)
@@ -176,20 +175,22 @@ def _refused(item: Settlement, verdict: Refuse) -> Event:
     return Event(app_id=item.entry.app.app_id, type="user.refused", uid=None, occurred_at=item.now, data=data)
 
 
-def _outcome(item: Settlement, uid: str | None) -> dict[str, object]:
+def _outcome(item: Settlement, uid: str | None) -> tuple[object, ...]:
+    """A row for SETTLE."""
     verdict = item.verdict
     refusal = verdict if isinstance(verdict, Refuse) else None
-    return {
-        **_key(item),
-        "now": item.now,
-        "its_verdict": _word(verdict),
-        "its_code": refusal.code if refusal else "",
-        "its_message": refusal.message if refusal else "",
-        "its_reason": verdict.reason,
-        "its_attempts": item.attempts,
-        "its_latency_ms": item.latency_ms,
-        "its_uid": uid,
-    }
+    return (
+        item.entry.app.app_id,
+        item.opened.admission_id,
+        item.now,
+        _word(verdict),
+        refusal.code if refusal else "",
+        refusal.message if refusal else "",
+        verdict.reason,
+        item.attempts,
+        item.latency_ms,
+        uid,
+    )
 
 
 def _word(verdict: Verdict) -> str:

@@ -131,7 +131,7 @@ def _take_places(tx: Transaction, recorded: list[Event]) -> None:
         news = by_app[app_id]
         last = tx.execute(TAKE_POSITIONS, {"app": app_id, "count": len(news)}).scalar_one()
         rows += [_row(event, position) for position, event in enumerate(news, last - len(news) + 1)]
-    tx.insert(ADD_EVENTS, rows)
+    tx.write(ADD_EVENTS, rows)
 
 
 def _row(event: Event, position: int) -> tuple[object, ...]:

@@ -223,7 +223,7 @@ def prune(tx: Transaction, finished_before: int, most: int) -> int:
 
 
 def _add(tx: Transaction, rows: list[tuple[object, ...]]) -> None:
-    tx.insert(ADD_JOBS, rows)
+    tx.write(ADD_JOBS, rows)
 
 
 _ADD = Finisher(rank=50, run=_add)

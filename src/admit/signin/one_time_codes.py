@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import Row, bindparam, delete, insert, or_, select, tuple_, update
+from sqlalchemy import bindparam, delete, insert, or_, select, tuple_, update
 
 from admit.signin.email_addresses import mailbox_of
 from admit.signin.limits import Limit, give_back, take, wants
 from admit.signin.proof import Intent
 from admit.signin.tables import email_codes
 from admit.storage.lookups import Lookup
+from admit.storage.rows import Change
 from admit.storage.sealing import KeyRing
 from admit.storage.transaction import Transaction
 
@@ -59,11 +60,12 @@ LOOK_AT_CODES = Lookup(
     (email_codes.c.app_id, email_codes.c.otp_id),
     lock=True,
 )
-SPEND_CODE = update(email_codes).where(_CODE).values(spent_by=bindparam("key"))
-COMPLETE_CODE = (
-    update(email_codes)
-    .where(_CODE, email_codes.c.spent_by == bindparam("key"), email_codes.c.completed_at.is_(None))
-    .values(completed_at=bindparam("now"))
+SPEND_CODE = Change(email_codes, (email_codes.c.app_id, email_codes.c.otp_id), (email_codes.c.spent_by,))
+COMPLETE_CODE = Change(
+    email_codes,
+    (email_codes.c.app_id, email_codes.c.otp_id, email_codes.c.spent_by),
+    (email_codes.c.completed_at,),
+    only=(email_codes.c.completed_at.is_(None),),
 )
 PRUNE_CODES = delete(email_codes).where(
     _KEY.in_(
@@ -187,18 +189,15 @@ def spend(tx: Transaction, items: Sequence[Spend]) -> list[bool]:
             continue
         if not holders[key]:
             holders[key] = item.thumbprint
-            news.append({"app": item.app_id, "otp": item.otp_id, "key": item.thumbprint})
+            news.append((item.app_id, item.otp_id, item.thumbprint))
         results.append(holders[key] == item.thumbprint)
-    if news:
-        tx.execute(SPEND_CODE, news)
+    tx.write(SPEND_CODE, news)
     return results
 
 
 def complete(tx: Transaction, items: Sequence[Spend]) -> None:
     """A login has come of each of these codes: only a repeat by the same key is let in, and not for long."""
-    rows = sorted((item.app_id, item.otp_id, item.thumbprint, item.now) for item in items)
-    if rows:
-        tx.execute(COMPLETE_CODE, [dict(zip(("app", "otp", "key", "now"), row, strict=True)) for row in rows])
+    tx.write(COMPLETE_CODE, [(item.app_id, item.otp_id, item.thumbprint, item.now) for item in items])
 
 
 def prune(tx: Transaction, now: int, rows_max: int) -> int:
@@ -206,7 +205,7 @@ def prune(tx: Transaction, now: int, rows_max: int) -> int:
     return tx.execute(PRUNE_CODES, {"now": now, "most": rows_max}).rowcount
 
 
-def _is_over(code: Row[Any], now: int) -> bool:
+def _is_over(code: Any, now: int) -> bool:
     return code.expires_at <= now or (
         code.completed_at is not None and code.completed_at <= now - ANSWER_LOST_MS
     )

@@ -1,50 +1,178 @@
 """Writing many rows at once, at the price of the rows.
 
-SQLAlchemy makes a dictionary of each row it executes many times (5 µs), and psycopg sends each as a message
-of its own (20 µs here, as much again in PostgreSQL). A first login writes nine rows, so `Insertion` hands
-SQLite plain tuples and PostgreSQL one JSON text, which halved what it costs (330 to 190 µs, 460 to 190 µs).
+SQLAlchemy makes a dictionary of each row it executes many times (5 µs), psycopg sends each as a message of
+its own (20 µs here, as much again in PostgreSQL), and Python's sqlite3 lets go of the interpreter for each,
+which it gets back only when the busiest thread yields. So PostgreSQL gets all rows as one JSON text, and
+SQLite as few statements with as many rows each as there can be.
 """
 
-from collections.abc import Sequence
-from functools import cached_property
-from typing import Any
+from collections.abc import Iterator, Sequence
+from functools import cache, cached_property
+from typing import Any, Protocol
 
 import msgspec
-from sqlalchemy import JSON, BigInteger, Connection, Executable, Text, bindparam, cast, column, func, select
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    ColumnClause,
+    ColumnElement,
+    Connection,
+    FromClause,
+    Table,
+    Text,
+    Update,
+    bindparam,
+    cast,
+    column,
+    func,
+    select,
+    table,
+    update,
+)
+from sqlalchemy import Column as TableColumn
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import Insert
+
+STATEMENT_ROWS_MAX = 128
+"""17 columns of as many rows are far from SQLite's limit of 32,766 parameters."""
+
+OR_FAIL = "OR FAIL"
+"""Spares SQLite the journal by which it would undo half a statement: where one fails, we undo the unit."""
+
+
+class ManyRows(Protocol):
+    """A statement that writes many rows."""
+
+    def run(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> int:
+        """Writes `rows`; returns how many the database has written."""
 
 
 class Insertion:
-    """An INSERT of whole rows, with or without ON CONFLICT; `columns` are theirs, in the table's order."""
+    """An INSERT of whole rows, with or without ON CONFLICT: those that it passes over are not counted."""
 
     def __init__(self, statement: Insert) -> None:
         self._statement = statement
-        self.columns = tuple(each.name for each in statement.table.columns)
-        self._text_for_sqlite: str | None = None
+        self._columns = tuple(statement.table.columns)
 
     def run(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> int:
-        """Writes `rows`; returns how many were written: not those that ON CONFLICT has passed over."""
+        """Writes `rows`, whose values stand in the order of the table's columns."""
         if connection.dialect.name == "sqlite":
-            return connection.exec_driver_sql(self._text(connection), [tuple(row) for row in rows]).rowcount
-        objects = [dict(zip(self.columns, row, strict=True)) for row in rows]
-        parameters = {"rows": msgspec.json.encode(objects).decode()}
-        return connection.execute(self._from_json, parameters).rowcount
-
-    def _text(self, connection: Connection) -> str:
-        if self._text_for_sqlite is None:
-            compiled = self._statement.compile(dialect=connection.dialect, column_keys=list(self.columns))
-            self._text_for_sqlite = str(compiled)
-        return self._text_for_sqlite
+            return _run_on_sqlite(connection, self._for_sqlite, rows)
+        parameters = {"rows": _as_objects(self._columns, rows)}
+        return connection.execute(self._for_postgres, parameters).rowcount
 
     @cached_property
-    def _from_json(self) -> Executable:
-        """INSERT … SELECT … FROM json_to_recordset(…), which only PostgreSQL has."""
-        types = [
-            column(each.name, BigInteger() if isinstance(each.type, BigInteger) else Text())
-            for each in self._statement.table.columns
-        ]
-        rows = func.json_to_recordset(cast(bindparam("rows", type_=Text), JSON))
-        recordset = rows.table_valued(*types, name="rows").render_derived(with_types=True)
-        chosen = select(*(recordset.c[name] for name in self.columns))
-        statement = self._statement.from_select(list(self.columns), chosen, include_defaults=False)
+    def _for_sqlite(self) -> "_ForSqlite":
+        names = [each.name for each in self._columns]
+        statement = self._statement.prefix_with(OR_FAIL)
+        text = str(statement.compile(dialect=sqlite.dialect(), column_keys=names))
+        head, one_row, tail = text.partition(f"({', '.join('?' * len(names))})")
+        assert one_row, "an insertion names no values of its own"
+        return _ForSqlite(head, one_row, tail)
+
+    @cached_property
+    def _for_postgres(self) -> Insert:
+        """INSERT … SELECT … FROM json_to_recordset(…)."""
+        given = _recordset(self._columns)
+        names = [each.name for each in self._columns]
+        chosen = select(*(given.c[name] for name in names))
+        statement = self._statement.from_select(names, chosen, include_defaults=False)
         return statement.execution_options(preserve_rowcount=True)
+
+
+class Change:
+    """An UPDATE that gives each row, found by `key`, its own values in `columns`; `only` narrows it.
+
+    On PostgreSQL it locks rows in no particular order: callers hold them already.
+    """
+
+    def __init__(
+        self,
+        of: Table,
+        key: Sequence[TableColumn[Any]],
+        columns: Sequence[TableColumn[Any]],
+        *,
+        only: Sequence[ColumnElement[bool]] = (),
+    ) -> None:
+        self._table = of
+        self._key = tuple(key)
+        self._columns = tuple(columns)
+        self._only = tuple(only)
+
+    def run(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> int:
+        """Changes rows: each of `rows` holds the values of the key, then the new values."""
+        if connection.dialect.name == "sqlite":
+            return _run_on_sqlite(connection, self._for_sqlite, rows)
+        parameters = {"rows": _as_objects(self._given, rows)}
+        return connection.execute(self._for_postgres, parameters).rowcount
+
+    @property
+    def _given(self) -> tuple[TableColumn[Any], ...]:
+        return (*self._key, *self._columns)
+
+    @cached_property
+    def _for_sqlite(self) -> "_ForSqlite":
+        names = [f"column{place}" for place in range(1, len(self._given) + 1)]  # SQLite's own, of VALUES
+        given = table("given", *map(column, names))
+        text = str(self._from(list(given.c)).prefix_with(OR_FAIL).compile(dialect=sqlite.dialect()))
+        head, _, tail = text.partition("FROM given")
+        return _ForSqlite(f"{head}FROM (VALUES ", f"({', '.join('?' * len(names))})", f") AS given{tail}")
+
+    @cached_property
+    def _for_postgres(self) -> Update:
+        given = _recordset(self._given)
+        statement = self._from([given.c[each.name] for each in self._given])
+        return statement.execution_options(preserve_rowcount=True)
+
+    def _from(self, given: Sequence[ColumnElement[Any]]) -> Update:
+        key, values = given[: len(self._key)], given[len(self._key) :]
+        return (
+            update(self._table)
+            .values(dict(zip(self._columns, values, strict=True)))
+            .where(*(mine == its for mine, its in zip(self._key, key, strict=True)), *self._only)
+        )
+
+
+class _ForSqlite:
+    """A statement around VALUES, which can carry any number of rows."""
+
+    def __init__(self, head: str, one_row: str, tail: str) -> None:
+        self._head = head
+        self._one_row = one_row
+        self._tail = tail
+        self.text = cache(self._text)
+
+    def _text(self, rows: int) -> str:
+        return self._head + ", ".join([self._one_row] * rows) + self._tail
+
+
+def _run_on_sqlite(connection: Connection, statement: _ForSqlite, rows: Sequence[Sequence[Any]]) -> int:
+    return sum(
+        connection.exec_driver_sql(
+            statement.text(len(piece)), tuple(value for row in piece for value in row)
+        ).rowcount
+        for piece in _pieces(rows)
+    )
+
+
+def _pieces(rows: Sequence[Sequence[Any]]) -> Iterator[Sequence[Sequence[Any]]]:
+    """`rows` in powers of two, the largest first: few statements, and few texts to keep prepared."""
+    start = 0
+    while left := len(rows) - start:
+        size = min(1 << (left.bit_length() - 1), STATEMENT_ROWS_MAX)
+        yield rows[start : start + size]
+        start += size
+
+
+def _as_objects(columns: Sequence[ColumnClause[Any]], rows: Sequence[Sequence[Any]]) -> str:
+    names = [each.name for each in columns]
+    return msgspec.json.encode([dict(zip(names, row, strict=True)) for row in rows]).decode()
+
+
+def _recordset(columns: Sequence[ColumnClause[Any]]) -> FromClause:
+    """The parameter `rows`, a JSON array of objects, as a table named `given`. PostgreSQL only."""
+    types = [
+        column(each.name, BigInteger() if isinstance(each.type, BigInteger) else Text()) for each in columns
+    ]
+    rows = func.json_to_recordset(cast(bindparam("rows", type_=Text), JSON))
+    return rows.table_valued(*types, name="given").render_derived(with_types=True)

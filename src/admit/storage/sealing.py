@@ -119,7 +119,15 @@ def _key_id(key: bytes) -> str:
 
 
 def _mac(key: bytes, purpose: str, message: bytes) -> bytes:
-    return hmac.digest(_derive(key, f"mac/{purpose}"), message, "sha256")  # the name leads to OpenSSL's own
+    mac = _keyed(key, purpose).copy()
+    mac.update(message)
+    return mac.digest()
+
+
+@lru_cache(maxsize=256)
+def _keyed(key: bytes, purpose: str) -> hmac.HMAC:
+    """A MAC before its message. A copy of it is cheaper than a new one, and keeps hold of the interpreter."""
+    return hmac.new(_derive(key, f"mac/{purpose}"), digestmod="sha256")
 
 
 def _encode(raw: bytes) -> str:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, CursorResult, Executable
 from sqlalchemy.exc import DBAPIError
 
 from admit.errors import AdmitError
-from admit.storage.rows import Insertion
+from admit.storage.rows import ManyRows
 from admit.storage.watchdog import Guard
 
 UNIT_ROWS_MAX = 5_000
@@ -88,13 +88,13 @@ class Transaction:
             self._count(len(parameters) if isinstance(parameters, Sequence) else max(result.rowcount, 1))
         return result
 
-    def insert(self, insertion: Insertion, rows: Sequence[Sequence[Any]]) -> int:
-        """Writes whole rows, cheaper than `execute`; returns how many were written."""
+    def write(self, statement: ManyRows, rows: Sequence[Sequence[Any]]) -> int:
+        """Writes many rows, cheaper than `execute`; returns how many were written."""
         if not rows:
             return 0
         self._may_go_on(True)
         try:
-            written = insertion.run(self.connection, rows)
+            written = statement.run(self.connection, rows)
         except DBAPIError:
             self._broken = True
             raise
