@@ -118,7 +118,7 @@ async def test_a_stranger_with_a_whole_ipv6_network_is_one_stranger(
 
     await door.app()
     monkeypatch.setattr(Hub, "_check_room", note)
-    monkeypatch.setattr(door.application._front, "_trusted", (ip_network("127.0.0.0/8"),))
+    monkeypatch.setattr(door.application, "_trusted", (ip_network("127.0.0.0/8"),))
     for host in ("2001:db8::1", "2001:db8::ffff:2"):
         async with door.http.ws_connect(
             door.url + "/notes/changes", origin=ORIGIN, headers={"X-Forwarded-For": host}

@@ -9,8 +9,8 @@ from urllib.parse import quote
 import structlog
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route, Router, WebSocketRoute
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.routing import Router, WebSocketRoute
+from starlette.types import Receive, Scope, Send
 
 from admit import clock
 from admit.config import Network
@@ -21,6 +21,7 @@ from admit.web import (
     admin_people_api,
     admin_policy_api,
     admin_tokens_api,
+    cors,
     data_api,
     health,
     inbox,
@@ -31,9 +32,9 @@ from admit.web import (
     users_api,
 )
 from admit.web.changes import Hub
-from admit.web.cors import Cors
 from admit.web.errors import MethodNotAllowed, answer_for, status_of
 from admit.web.operations import Call, ClientGone, Operation
+from admit.web.paths import Endpoint, Paths
 
 CLIENT_GONE = 499
 """The status in our log when nobody waited for an answer; nginx uses the same."""
@@ -54,12 +55,13 @@ OPERATIONS = (*_TOLD, openapi.operation_for(_TOLD))
 
 log = structlog.get_logger("admit.web")
 
-_SECURITY_HEADERS = (
+_SAFE_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"cross-origin"),
+    (b"cache-control", b"no-store"),
 )
-_NO_STORE = (b"cache-control", b"no-store")
+"""What every answer says that does not say otherwise."""
 
 
 def create_app(gateway: Gateway) -> "Application":
@@ -68,95 +70,87 @@ def create_app(gateway: Gateway) -> "Application":
 
 
 class Application:
-    """All doors of one gateway. `hub`: the open sockets; `router`: the way to everything else."""
+    """All doors of one gateway. `hub`: the open sockets; `paths`: the way to everything else."""
 
     def __init__(self, gateway: Gateway) -> None:
         self.hub = Hub(gateway)
-        self.router = Router(
-            [
-                *_routes(OPERATIONS, gateway),
-                *inbox.routes(gateway),
-                WebSocketRoute("/{app}/changes", self.hub.serve),
-            ],
+        self.paths = Paths([*_endpoints(OPERATIONS, gateway), *inbox.endpoints(gateway)])
+        self._sockets = Router(
+            [WebSocketRoute("/{app}/changes", self.hub.serve)],
             redirect_slashes=False,
-            default=_nothing_here,
+            default=_no_socket_here,
             lifespan=self._live,
         )
-        self._front = Front(Cors(Guard(self.router), gateway.directory.app), gateway.settings.trusted_proxies)
+        self._find_app = gateway.directory.app
+        self._trusted = gateway.settings.trusted_proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._front(scope, receive, send)
+        if scope["type"] == "http":
+            await self._respond(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._connect(scope, receive, send)
+        else:
+            await self._sockets(scope, receive, send)
+
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request_id = self._receive(scope)
+        started = time.perf_counter()
+        status = CLIENT_GONE
+        try:
+            response = await self._answer(scope, receive)
+            response.raw_headers.append((b"x-request-id", request_id.encode()))
+            status = response.status_code
+            await response(scope, receive, send)
+        except ClientGone:
+            return
+        except Exception as error:  # the answer has begun and breaks off
+            log.error("request.failed", route=_route_of(scope), exc_info=error)
+        finally:
+            _log_outcome(scope, status, started)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Response:
+        """The answer, with the headers that every answer has. What goes wrong inside is answered, too."""
+        marks: cors.Headers = []
+        try:
+            marks = await cors.marks_for(scope, self._find_app)
+            if cors.is_preflight(scope):
+                response = cors.preflight_answer(marks)
+            else:
+                response = await self._endpoint(scope)(Request(scope, receive))
+        except ClientGone:
+            raise
+        except Exception as error:
+            response = _told(error, scope)
+        present = {name for name, _ in response.raw_headers}
+        response.raw_headers += [each for each in _SAFE_HEADERS if each[0] not in present]
+        response.raw_headers += marks
+        return response
+
+    def _endpoint(self, scope: Scope) -> Endpoint:
+        place = self.paths.find(scope["path"])
+        if place is None:
+            raise NotFound("There is nothing at this address. Every address is listed in /openapi.json.")
+        scope["pattern"], scope["path_params"] = place.pattern, place.params
+        return place.endpoint
+
+    async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._receive(scope)
+        # The query carries the access token, and servers log the address of a socket that they accept.
+        scope["hidden_query"], scope["query_string"] = scope["query_string"], b""
+        await self._sockets(scope, receive, send)
+
+    def _receive(self, scope: Scope) -> str:
+        """Sees whose request it is and gives it an id, which all of its lines in the log carry."""
+        scope["path"] = _plain_path(scope)
+        _believe_proxies(scope, self._trusted)
+        request_id = clock.new_id("req")
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        return request_id
 
     @contextlib.asynccontextmanager
     async def _live(self, _app: object) -> AsyncIterator[None]:
         yield
         await self.hub.close()
-
-
-class Front:
-    """What comes before everything else: whose request it is, its id, its line in the log, safe headers."""
-
-    def __init__(self, inner: ASGIApp, trusted: tuple[Network, ...]) -> None:
-        self._inner = inner
-        self._trusted = trusted
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._inner(scope, receive, send)
-            return
-        scope["path"] = _plain_path(scope)
-        _believe_proxies(scope, self._trusted)
-        request_id = clock.new_id("req")
-        structlog.contextvars.bind_contextvars(request_id=request_id)
-        if scope["type"] == "websocket":
-            # The query carries the access token, and servers log the address of a socket that they accept.
-            scope["hidden_query"], scope["query_string"] = scope["query_string"], b""
-            await self._inner(scope, receive, send)
-            return
-        status = CLIENT_GONE
-        started = time.perf_counter()
-
-        async def send_safely(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*_safe(message["headers"]), (b"x-request-id", request_id.encode())]
-            await send(message)
-
-        try:
-            await self._inner(scope, receive, send_safely)
-        finally:
-            _log_outcome(scope, status, started)
-
-
-class Guard:
-    """Turns what goes wrong inside into an answer."""
-
-    def __init__(self, inner: ASGIApp) -> None:
-        self._inner = inner
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._inner(scope, receive, send)
-            return
-        begun = False
-
-        async def send_noting(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
-        try:
-            await self._inner(scope, receive, send_noting)
-        except ClientGone:
-            return
-        except Exception as error:
-            known = error if isinstance(error, AdmitError) else AdmitError("Internal error")
-            if status_of(known) == 500:
-                log.error("request.failed", route=_route_of(scope), exc_info=error)
-            if not begun:
-                scope["code"] = known.code
-                await answer_for(known)(scope, receive, send)
 
 
 class _Path:
@@ -167,32 +161,33 @@ class _Path:
         self._operations = operations
         self._allow = ", ".join([*operations, "OPTIONS"])
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        method = "GET" if scope["method"] == "HEAD" else scope["method"]
-        response: Response
+    async def __call__(self, request: Request) -> Response:
+        method = "GET" if request.method == "HEAD" else request.method
         if operation := self._operations.get(method):
-            request = Request(scope, receive)
-            response = await operation.handler(Call(self._gateway, operation, request))
-        elif method == "OPTIONS":
-            response = Response(status_code=204, headers={"Allow": self._allow})
-        else:
-            raise MethodNotAllowed(self._allow)
-        await response(scope, receive, send)
+            return await operation.handler(Call(self._gateway, operation, request))
+        if method == "OPTIONS":
+            return Response(status_code=204, headers={"Allow": self._allow})
+        raise MethodNotAllowed(self._allow)
 
 
-def _routes(operations: Iterable[Operation], gateway: Gateway) -> list[BaseRoute]:
+def _endpoints(operations: Iterable[Operation], gateway: Gateway) -> list[tuple[str, Endpoint]]:
     paths: defaultdict[str, dict[str, Operation]] = defaultdict(dict)
     for operation in operations:
         assert operation.method not in paths[operation.path], f"{operation.path} is told twice"
         paths[operation.path][operation.method] = operation
-    return [Route(path, _Path(gateway, by_method)) for path, by_method in paths.items()]
+    return [(path, _Path(gateway, by_method)) for path, by_method in paths.items()]
 
 
-async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["type"] == "websocket":
-        await send({"type": "websocket.close", "code": 1000})
-        return
-    raise NotFound("There is nothing at this address. Every address is listed in /openapi.json.")
+def _told(error: Exception, scope: Scope) -> Response:
+    known = error if isinstance(error, AdmitError) else AdmitError("Internal error")
+    if status_of(known) == 500:
+        log.error("request.failed", route=_route_of(scope), exc_info=error)
+    scope["code"] = known.code
+    return answer_for(known)
+
+
+async def _no_socket_here(_scope: Scope, _receive: Receive, send: Send) -> None:
+    await send({"type": "websocket.close", "code": 1000})
 
 
 def _plain_path(scope: Scope) -> str:
@@ -218,16 +213,10 @@ def _believe_proxies(scope: Scope, trusted: tuple[Network, ...]) -> None:
     scope["scheme"] = proxies.client_scheme(peer[0], scope["scheme"], forwarded_proto, trusted)
 
 
-def _safe(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    given = list(headers)
-    names = {name.lower() for name, _ in given}
-    return [*given, *(each for each in (*_SECURITY_HEADERS, _NO_STORE) if each[0] not in names)]
-
-
 def _route_of(scope: Scope) -> str:
     """The pattern of the path: unlike the path itself it holds no userId."""
-    route = scope.get("route")
-    return route.path if isinstance(route, (Route, WebSocketRoute)) else ""
+    pattern: str = scope.get("pattern", "")
+    return pattern
 
 
 def _log_outcome(scope: Scope, status: int, started: float) -> None:

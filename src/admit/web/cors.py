@@ -2,7 +2,8 @@
 
 from collections.abc import Awaitable, Callable
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.responses import Response
+from starlette.types import Scope
 
 from admit.accounts.apps import App
 from admit.errors import AdmitError
@@ -10,6 +11,7 @@ from admit.errors import AdmitError
 MAX_AGE_SECONDS = 7_200
 
 FindApp = Callable[[str], Awaitable[App]]
+Headers = list[tuple[bytes, bytes]]
 
 _VARY = (b"vary", b"Origin")
 _EXPOSED = (
@@ -23,53 +25,47 @@ _PREFLIGHT = (
 )
 
 
-class Cors:
-    """Fetch standard §3.2. Answers preflights and marks every other answer for the origin that asks."""
-
-    def __init__(self, inner: ASGIApp, find_app: FindApp) -> None:
-        self._inner = inner
-        self._find_app = find_app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._inner(scope, receive, send)
-            return
-        origin = _header(scope, b"origin")
-        segments = scope["path"].split("/", 3)
-        # Only the addon's sync sends cookies (of load balancers), and only there they may come along.
-        credentials = len(segments) > 2 and segments[2] == "sync"
-        allowed = bool(origin) and await self._allows(segments[1], origin)
-        marks = _marks(origin, credentials=credentials) if allowed else [_VARY]
-        if scope["method"] == "OPTIONS" and origin and _header(scope, b"access-control-request-method"):
-            await _answer_preflight(send, [*marks, *_PREFLIGHT] if allowed else marks)
-            return
-
-        async def send_marked(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *marks]
-            await send(message)
-
-        await self._inner(scope, receive, send_marked)
-
-    async def _allows(self, app_name: str, origin: bytes) -> bool:
-        """`null` is every sandboxed page and every file, so it is never anybody."""
-        if origin == b"null" or not app_name:
-            return False
-        try:
-            app = await self._find_app(app_name)
-        except AdmitError:
-            return False
-        return origin.decode("latin-1") in app.origins
-
-
-def _marks(origin: bytes, *, credentials: bool) -> list[tuple[bytes, bytes]]:
+async def marks_for(scope: Scope, find_app: FindApp) -> Headers:
+    """The headers that let the page of the request read its answer, or do not. Fetch standard §3.2."""
+    origin = _header(scope, b"origin")
+    if not origin:
+        return [_VARY]
+    segments = scope["path"].split("/", 3)
+    if not await _is_allowed(find_app, segments[1], origin):
+        return [_VARY]
     marks = [(b"access-control-allow-origin", origin), _EXPOSED, _VARY]
-    return [*marks, (b"access-control-allow-credentials", b"true")] if credentials else marks
+    if len(segments) > 2 and segments[2] == "sync":
+        # Only the addon's sync sends cookies (of load balancers), and only there they may come along.
+        marks.append((b"access-control-allow-credentials", b"true"))
+    return marks
 
 
-async def _answer_preflight(send: Send, headers: list[tuple[bytes, bytes]]) -> None:
-    await send({"type": "http.response.start", "status": 204, "headers": headers})
-    await send({"type": "http.response.body", "body": b""})
+def is_preflight(scope: Scope) -> bool:
+    """Whether a browser asks if it may ask. Fetch standard §3.2.2."""
+    return (
+        scope["method"] == "OPTIONS"
+        and _header(scope, b"origin") != b""
+        and _header(scope, b"access-control-request-method") != b""
+    )
+
+
+def preflight_answer(marks: Headers) -> Response:
+    """The answer to a preflight of a page with `marks`."""
+    response = Response(status_code=204)
+    if marks != [_VARY]:
+        response.raw_headers += _PREFLIGHT
+    return response
+
+
+async def _is_allowed(find_app: FindApp, app_name: str, origin: bytes) -> bool:
+    """`null` is every sandboxed page and every file, so it is never anybody."""
+    if origin == b"null" or not app_name:
+        return False
+    try:
+        app = await find_app(app_name)
+    except AdmitError:
+        return False
+    return origin.decode("latin-1") in app.origins
 
 
 def _header(scope: Scope, name: bytes) -> bytes:

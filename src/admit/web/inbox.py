@@ -10,14 +10,13 @@ import jinja2
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
-from starlette.types import Receive, Scope, Send
 
 from admit.config import is_loopback
 from admit.errors import Forbidden, NotFound
 from admit.gateway import Gateway
 from admit.outbound.mail import InboxMailer, ReceivedMail
 from admit.web.errors import MethodNotAllowed
+from admit.web.paths import Endpoint
 
 MAILS_SHOWN_MAX = 20
 
@@ -44,16 +43,16 @@ class ShownMail(msgspec.Struct, frozen=True):
     moment: str
 
 
-def routes(gateway: Gateway) -> list[BaseRoute]:
+def endpoints(gateway: Gateway) -> list[tuple[str, Endpoint]]:
     """The pages; none unless the mailer is the inbox and only this machine can reach the server."""
     mailer = gateway.mailer
     if not isinstance(mailer, InboxMailer) or not gateway.settings.on_loopback:
         return []
     return [
-        Route("/inbox", Local(lambda _request: _page(mailer))),
-        Route("/inbox/newest", Local(lambda _request: _newest(mailer))),
-        Route("/inbox/mails/{key}", Local(lambda request: _mail(mailer, request))),
-        *(Route(f"/inbox/{name}", Local(_static(name))) for name in _STATIC),
+        ("/inbox", Local(lambda _request: _page(mailer))),
+        ("/inbox/newest", Local(lambda _request: _newest(mailer))),
+        ("/inbox/mails/{key}", Local(lambda request: _mail(mailer, request))),
+        *((f"/inbox/{name}", Local(_static(name))) for name in _STATIC),
     ]
 
 
@@ -67,16 +66,15 @@ class Local:
     def __init__(self, page: Callable[[Request], Response]) -> None:
         self._page = page
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
+    async def __call__(self, request: Request) -> Response:
         if request.method not in ("GET", "HEAD"):
             raise MethodNotAllowed("GET, HEAD")
         host = request.headers.get("host", "")
         name = host if host.endswith("]") else host.rpartition(":")[0] or host
         forwarded = any(header in request.headers for header in _FORWARDED)
-        if forwarded or not is_loopback(scope["peer"]) or not is_loopback(name):
+        if forwarded or not is_loopback(request.scope["peer"]) or not is_loopback(name):
             raise Forbidden("The inbox is shown on this machine only, at http://localhost.")
-        await self._page(request)(scope, receive, send)
+        return self._page(request)
 
 
 def _page(mailer: InboxMailer) -> Response:
