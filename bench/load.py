@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -69,6 +69,27 @@ def post(path: str, body: bytes) -> bytes:
     """One HTTP/1.1 request with a JSON body."""
     head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
     return head.encode() + b"content-length: %d\r\n\r\n%b" % (len(body), body)
+
+
+def get(path: str, token: str) -> bytes:
+    """One HTTP/1.1 request without a body, by the holder of an access token."""
+    return f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {token}\r\n\r\n".encode()
+
+
+async def answers(port: int, requests: Iterable[bytes], *, concurrency: int) -> list[bytes]:
+    """The bodies of the answers to `requests`, in no particular order."""
+    bodies: list[bytes] = []
+    waiting = iter(requests)
+
+    async def one_after_another() -> None:
+        connection = await connect(port)
+        for request in waiting:
+            answer = await connection.send(request)
+            bodies.append(answer.partition(b"\r\n\r\n")[2])
+        connection.close()
+
+    await asyncio.gather(*(one_after_another() for _ in range(concurrency)))
+    return bodies
 
 
 async def closed_loop(port: int, requests: Iterator[bytes], wanted: bytes, *, concurrency: int) -> Tally:

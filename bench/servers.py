@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,8 +81,17 @@ def postgres(folder: Path) -> Iterator[tuple[str, int]]:
 
 
 @contextmanager
-def admit_server(folder: Path, database_url: str, hook_port: int) -> Iterator[Server]:
-    """`admit serve` with a fresh app "bench" whose unknown people the receiver decides about."""
+def admit_server(
+    folder: Path,
+    database_url: str,
+    hook_port: int,
+    *,
+    before_serving: Callable[[str, str], object] = lambda _database_url, _app: None,
+) -> Iterator[Server]:
+    """`admit serve` with a fresh app "bench" whose unknown people the receiver decides about.
+
+    `before_serving(database_url, app)` may put people there, while nothing else holds the database.
+    """
     port = free_port()
     environment = os.environ | {
         "ADMIT_DATABASE_URL": database_url,
@@ -103,7 +112,8 @@ def admit_server(folder: Path, database_url: str, hook_port: int) -> Iterator[Se
 
     command("app", "create", "bench", "--owner", "owner@example.com")
     command("policy", "set", "bench", "webhook", f"http://127.0.0.1:{hook_port}/decide")
-    client = command("client", "create", "bench", "--scopes", "ACCESS_DB,IMPERSONATE")
+    client = command("client", "create", "bench", "--scopes", "ACCESS_DB,IMPERSONATE,GLOBAL_READ")
+    before_serving(database_url, "bench")
     process = subprocess.Popen([admit, "serve", "--port", str(port)], env=environment, cwd=folder)
     try:
         _wait_until_ready(port)

@@ -1,8 +1,11 @@
 """Pages of users: every order, whole and without repeats, by the index and never by sorting."""
 
 import re
+import shutil
+import sqlite3
 from functools import partial
 from itertools import product
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -234,3 +237,35 @@ async def _plan(database: Database, query: Query) -> str:
         return "\n".join(str(row) for row in rows)
 
     return await database.read(explain)
+
+
+@pytest.mark.parametrize("search", ["person7@example.com", "nobody", "ada lovelace", "adam"])
+async def test_work_of_a_search_does_not_grow_with_the_number_of_people(
+    tmp_path: Path, sqlite_template: Path, search: str
+) -> None:
+    shutil.copy(sqlite_template, tmp_path / "few.db")
+    database = Database(f"sqlite:///{tmp_path}/few.db")
+    await move_in(database, *(person(f"person{n}@example.com") for n in range(100)))
+    before = await _steps(database, search)
+    await move_in(database, *(person(f"crowd{n}@example.com") for n in range(2_000)))
+    assert await _steps(database, search) < before * 1.5
+    database.close()
+
+
+async def _steps(database: Database, search: str) -> int:
+    """How many steps SQLite's machine takes to find a page."""
+    steps = 0
+
+    def count() -> None:
+        nonlocal steps
+        steps += 1
+
+    def find(tx: Transaction) -> None:
+        plain = tx.connection.connection.driver_connection
+        assert isinstance(plain, sqlite3.Connection)
+        plain.set_progress_handler(count, 1)
+        user_pages.page(tx, APP, Query(search=search, limit=20))
+        plain.set_progress_handler(None, 0)
+
+    await database.read(find)
+    return steps

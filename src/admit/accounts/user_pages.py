@@ -160,7 +160,7 @@ def _page_statement(shape: _Shape, few: str | None, has_edge: bool) -> Select[An
     """The page, walked in its order up to an edge; or, following one filter, picked from the few it lists."""
     statement = select(*USER_COLUMNS)
     if few is not None:
-        listed = _listed(few).limit(bindparam("few")).subquery()
+        listed = _listed(few).subquery()
         statement = statement.join_from(listed, users, users.c[_id_of(few)] == listed.c[_id_of(few)])
     conditions = [_condition(each) for each in _filters(shape) if each != few]
     if has_edge:
@@ -177,7 +177,7 @@ def _edge_statement(shape: _Shape) -> Select[Any]:
 
 @cache
 def _count_statement(filter_: str) -> Select[Any]:
-    listed = _listed(filter_).limit(bindparam("few") + 1)
+    listed = _in_index(filter_).limit(bindparam("few") + 1)
     return select(func.count()).select_from(listed.subquery())
 
 
@@ -205,10 +205,19 @@ def _bound(shape: _Shape, name: str) -> ColumnElement[Any]:
     return tuple_(bindparam(f"{name}_value", type_=_SORT_COLUMNS[shape.sort].type), user_id)
 
 
-def _listed(filter_: str) -> Select[Any]:
-    """Whom an index lists for a filter."""
+def _listed(few: str) -> Select[Any]:
+    """The users whom an index lists for a filter that few pass, each once.
+
+    The inner limit keeps SQLite from choosing an index in which they are each once, and which holds everybody.
+    """
+    listed = _in_index(few).limit(bindparam("few")).subquery()
+    return select(listed.c[_id_of(few)]).distinct()
+
+
+def _in_index(filter_: str) -> Select[Any]:
+    """Whom an index lists for a filter: somebody with several words that match, as often."""
     if filter_.startswith("word"):
-        return select(user_words.c.uid).where(*_has_word(filter_)).distinct()
+        return select(user_words.c.uid).where(*_has_word(filter_))
     return select(users.c.user_id).where(users.c.app_id == _APP, _condition(filter_))
 
 
