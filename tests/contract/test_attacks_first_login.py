@@ -10,6 +10,7 @@ import pytest
 from admit import clock
 from admit.accounts import clients
 from admit.accounts.apps import PolicySetting
+from admit.accounts.clients import NewClient
 from admit.enrollment import admissions, decision_hook
 from admit.enrollment.admissions import Opened
 from admit.enrollment.decision_hook import Answer
@@ -146,3 +147,46 @@ async def test_a_token_of_a_revoked_client_opens_nothing_any_more(door: Served) 
     for method, path in (("GET", "/notes/users"), ("POST", "/notes/users"), ("GET", "/notes/token/validate")):
         answer = await door.ask(method, path, headers=bearer, data=b"[]" if method == "POST" else None)
         assert (answer.status, answer.json["code"]) == (401, "invalid_token")
+
+
+@pytest.mark.parametrize("claims", [None, {"sub": "ada@example.com"}], ids=["itself", "a person"])
+async def test_a_new_secret_ends_the_tokens_of_the_former_one(
+    door: Served, claims: dict[str, str] | None
+) -> None:
+    app = await door.app()
+    client = await door.client(app)
+    made_at = app.created_at  # as servers whose clocks are slow would have it: never later than before
+    former = await token_of(door, client, claims)
+    assert await is_good(door, client, former) == [True, True, True]
+    for _ in range(2):
+        rotated = await door.gateway.db.write(
+            lambda tx: clients.rotate_client(tx, door.gateway.ring, app.app_id, client.client_id, made_at)
+        )
+        assert rotated is not None
+        assert await is_good(door, rotated, former) == [False, False, False]
+        former = await token_of(door, rotated, claims)
+        assert await is_good(door, rotated, former) == [True, True, True]
+
+
+async def token_of(door: Served, client: NewClient, claims: dict[str, str] | None) -> str:
+    body = {
+        "grant_type": "client_credentials",
+        "client_id": client.client_id,
+        "client_secret": client.client_secret,
+        "scopes": ["ACCESS_DB", "GLOBAL_READ"],
+        "expires_in": "30 days",
+        "claims": claims,
+    }
+    issued = await door.ask("POST", "/notes/token", data=msgspec.json.encode(body))
+    return str(issued.json["accessToken"])
+
+
+async def is_good(door: Served, client: NewClient, token: str) -> list[bool]:
+    """What three doors say of `token`: /users, /token/validate, and /introspect to `client`."""
+    bearer = {"Authorization": f"Bearer {token}"}
+    asked = [
+        await door.ask("GET", path, headers=bearer) for path in ("/notes/users", "/notes/token/validate")
+    ]
+    form = {"client_id": client.client_id, "client_secret": client.client_secret, "token": token}
+    told = await door.ask("POST", "/notes/introspect", data=form)
+    return [*(answer.status == 200 for answer in asked), told.json["active"]]

@@ -1,6 +1,7 @@
 """Mailed codes: counted before they are compared, spent once, and silent about who is known."""
 
 import asyncio
+import re
 import threading
 from collections import Counter
 from functools import partial
@@ -23,6 +24,7 @@ from admit.errors import (
     RateLimited,
     Refused,
 )
+from admit.signin import known_networks, tables
 from admit.signin.email_code import WRONG_CODE, Spend, complete, spend
 from admit.signin.limits import Limit, Limits
 from admit.signin.one_time_codes import prune
@@ -178,7 +180,7 @@ async def test_a_code_ends_when_its_time_is_over(desk: Desk) -> None:
         ({"scopes": ["ACCESS_DB", "MANAGE_DB"]}, Forbidden),
         ({"scopes": ["GLOBAL_READ"]}, Forbidden),
         ({"public_key": None}, InvalidRequest),
-        ({"email": "a@x.com as b@y.com"}, InvalidRequest),
+        ({"email": "a@x.com as b@y.com as c@z.com"}, InvalidRequest),
     ],
 )
 async def test_a_request_that_cannot_be_granted_costs_no_guess(
@@ -258,6 +260,130 @@ async def test_right_guesses_do_not_use_up_the_day(database: Database, ring: Key
     desk = Desk(database, ring, await an_app(database, ring), SetClock(), limits)
     for _ in range(3):
         assert await desk.check(*await desk.start())
+
+
+# Strangers who use up somebody's turns
+
+
+HOME, ELSEWHERE = "198.51.100.7", "192.0.2.{}"
+
+
+async def sign_in(desk: Desk, address: str = HOME, *, typed_at: str | None = None) -> Proof:
+    otp_id, otp = await desk.start(address=address)
+    return await desk.check(otp_id, otp, address=typed_at or address)
+
+
+async def use_up(desk: Desk, *, networks: int, email: str = "bob@example.com") -> None:
+    """Guesses wrongly at Bob's codes, asked for in so many networks, until no guess is compared any more."""
+    for number in range(networks):
+        address = ELSEWHERE.format(number)
+        otp_id, otp = await desk.start(email, address=address)
+        while await outcome(desk.check(otp_id, wrong(otp), address=address)) == "INVALID_OTP":
+            pass
+
+
+@pytest.fixture
+async def strict(database: Database, ring: KeyRing) -> Desk:
+    """Sign-in where a mailbox bears four wrong guesses a day, and three from one network."""
+    limits = replace(
+        Limits.off(),
+        wrong_guesses_per_mailbox=Limit(4, 86_400),
+        wrong_guesses_per_mailbox_and_network=Limit(3, 86_400),
+    )
+    return Desk(database, ring, await an_app(database, ring), SetClock(), limits)
+
+
+async def test_strangers_elsewhere_cannot_lock_the_owner_out_at_home(strict: Desk) -> None:
+    await sign_in(strict)
+    await use_up(strict, networks=3, email="bob+x@example.com")
+    with pytest.raises(Refused, match="tomorrow"):
+        await sign_in(strict, ELSEWHERE.format(99))
+    assert await sign_in(strict)
+
+
+async def test_a_stranger_in_one_network_leaves_turns_to_a_newcomer_in_another(strict: Desk) -> None:
+    await use_up(strict, networks=1)
+    with pytest.raises(Refused, match="tomorrow"):
+        await sign_in(strict, ELSEWHERE.format(0))
+    assert await sign_in(strict)
+
+
+async def test_a_known_network_bears_its_own_wrong_guesses_and_no_more(strict: Desk) -> None:
+    await sign_in(strict, ELSEWHERE.format(0))
+    await use_up(strict, networks=1)
+    with pytest.raises(Refused, match="tomorrow"):
+        await sign_in(strict, ELSEWHERE.format(0))
+    assert await sign_in(strict)
+    strict.clock.pass_seconds(43_200)
+    assert await sign_in(strict, ELSEWHERE.format(0))
+
+
+@pytest.mark.parametrize(("asked", "typed"), [(HOME, "192.0.2.200"), ("192.0.2.200", HOME), ("", "")])
+async def test_a_network_is_known_only_where_a_code_was_asked_for_and_typed(
+    strict: Desk, asked: str, typed: str
+) -> None:
+    await sign_in(strict, asked, typed_at=typed)
+    await use_up(strict, networks=3)
+    for address in (asked, typed):
+        with pytest.raises(Refused, match="tomorrow"):
+            await sign_in(strict, address)
+
+
+async def test_guesses_count_where_their_code_was_asked_for(strict: Desk) -> None:
+    """Who asks for codes at one place could type them at many."""
+    otp_id, otp = await strict.start(address=ELSEWHERE.format(0))
+    guesses = [strict.check(otp_id, wrong(otp), address=ELSEWHERE.format(number)) for number in range(4)]
+    outcomes = [await outcome(guess) for guess in guesses]
+    assert outcomes == ["INVALID_OTP"] * 3 + [TOO_MANY_GUESSES]
+
+
+async def test_a_network_is_forgotten_after_90_days(strict: Desk) -> None:
+    await sign_in(strict)
+    strict.clock.pass_seconds(90 * 86_400 - 1)
+    await use_up(strict, networks=3)
+    assert await sign_in(strict)  # which makes it known for another 90 days
+    strict.clock.pass_seconds(90 * 86_400)
+    await use_up(strict, networks=3)
+    with pytest.raises(Refused, match="tomorrow"):
+        await sign_in(strict)
+    pruned = partial(known_networks.prune, now=strict.clock(), rows_max=500)
+    assert [await strict.db.write(pruned), await strict.db.write(pruned)] == [1, 0]
+
+
+async def test_what_is_known_names_nobody_and_belongs_to_one_app_and_mailbox(strict: Desk) -> None:
+    await sign_in(strict)
+    rows = await strict.db.read(lambda tx: tx.execute(select(tables.known_networks)).all())
+    assert len(rows) == 1
+    assert not {"bob", "198.51"} & set(re.findall("bob|198.51", str(rows)))
+    other = Desk(strict.db, strict.ring, await an_app(strict.db, strict.ring), strict.clock, strict.limits)
+    await use_up(other, networks=3)
+    with pytest.raises(Refused, match="tomorrow"):
+        await sign_in(other)
+    await use_up(strict, networks=3, email="eve@example.com")
+    otp_id, otp = await strict.start("eve@example.com", address=HOME)
+    assert await outcome(strict.check(otp_id, otp, address=HOME)) == TOO_MANY_GUESSES
+
+
+async def test_a_network_stays_known_after_a_change_of_keys(strict: Desk) -> None:
+    await sign_in(strict)
+    newer = KeyRing((b"a-newer-secret-key-0123456789012", *strict.ring.keys))
+    desk = Desk(strict.db, newer, strict.app, strict.clock, strict.limits)
+    await use_up(desk, networks=3)
+    assert await sign_in(desk)
+
+
+async def test_strangers_who_ask_for_codes_leave_the_owner_some(database: Database, ring: KeyRing) -> None:
+    limits = replace(
+        Limits.off(),
+        mails_per_mailbox=Limit(4, 3_600),
+        mails_per_mailbox_and_network=Limit(3, 3_600),
+    )
+    desk = Desk(database, ring, await an_app(database, ring), SetClock(), limits)
+    await sign_in(desk)
+    asked = [ELSEWHERE.format(number) for number in (0, 0, 0, 0, 1, 2)]
+    outcomes = [await outcome(desk.start(address=address)) for address in asked]
+    assert outcomes == ["right", "right", "right", "rate_limited", "rate_limited", "rate_limited"]
+    assert [await outcome(desk.start(address=HOME)) for _ in range(3)] == ["right", "right", "rate_limited"]
 
 
 # Spending
@@ -375,7 +501,17 @@ def _spend(tx: Any, items: list[Spend]) -> list[bool]:
 # Asking for a code
 
 
-@pytest.mark.parametrize("email", ["", "bob", "a@x.com as b@y.com", "bob@example.com\r\nBcc: eve@x.com"])
+@pytest.mark.parametrize(
+    "email",
+    [
+        "",
+        "bob",
+        "a@x.com as",
+        "a@x.com as b",
+        "a@x.com as b@y.com as c@z.com",
+        "bob@example.com\r\nBcc: eve@x.com",
+    ],
+)
 async def test_what_is_no_address_gets_no_mail(desk: Desk, email: str) -> None:
     with pytest.raises(InvalidRequest):
         await desk.codes.start(desk.app, email, "", ADDRESS)
@@ -425,15 +561,15 @@ async def test_mails_are_limited_per_mailbox_address_and_app(
     assert await desk.codes.start(desk.app, asked[0][0], "", asked[0][1])
 
 
-async def test_a_thousand_requests_at_once_send_ten_mails(database: Database, ring: KeyRing) -> None:
+async def test_a_thousand_requests_at_once_send_twenty_mails(database: Database, ring: KeyRing) -> None:
     desk = Desk(database, ring, await an_app(database, ring), SetClock(), Limits())
     asked = (
         desk.codes.start(desk.app, f"bob+{n}@example.com", "", f"192.0.{n % 4}.{n // 4}")
         for n in range(1_000)
     )
     outcomes = Counter(await asyncio.gather(*map(outcome, asked)))
-    assert outcomes == {"right": 10, "rate_limited": 990}
-    assert len(await desk.jobs()) == 10
+    assert outcomes == {"right": 20, "rate_limited": 980}
+    assert len(await desk.jobs()) == 20
 
 
 async def test_nobody_is_looked_up_unless_the_app_wants_it(desk: Desk) -> None:

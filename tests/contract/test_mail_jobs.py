@@ -15,7 +15,7 @@ from admit.outbound.message import compose
 from admit.signin import mail_job
 from admit.storage.database import Database
 from admit.storage.sealing import KeyRing
-from tests.contract.signin_desk import ADDRESS, NOON, SENDER, Desk, SetClock, an_app
+from tests.contract.signin_desk import ADDRESS, NOON, SENDER, Desk, SetClock, always, an_app
 
 WAIT_SECONDS = 10
 
@@ -48,7 +48,7 @@ class Office:
 
     async def work(self, jobs: int = 1) -> list[Any]:
         """Lets a worker handle as many jobs as are due, and returns the rows of all."""
-        line = mail_job.line(self.desk.ring, self.post, self.desk.clock, sender=SENDER)
+        line = mail_job.line(self.desk.ring, always(self.post), self.desk.clock, sender=SENDER)
         handled = asyncio.Semaphore(0)
 
         async def handle(job: Job) -> Outcome:

@@ -11,6 +11,7 @@ from sqlalchemy import bindparam, delete, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT reads the same on SQLite
 
 from admit.signin.tables import limits
+from admit.storage.lookups import Lookup
 from admit.storage.sealing import KeyRing
 from admit.storage.transaction import Transaction
 
@@ -30,6 +31,24 @@ COUNT_ONE_MORE = (
         where=limits.c.count < bindparam("most"),
     )
     .returning(limits.c.count)
+)
+COUNT_MORE = (
+    insert(limits)
+    .values(
+        app_id=bindparam("app"),
+        bucket=bindparam("what"),
+        window_end=bindparam("end"),
+        count=bindparam("more"),
+    )
+    .on_conflict_do_update(
+        index_elements=[limits.c.app_id, limits.c.bucket, limits.c.window_end],
+        set_={"count": limits.c.count + bindparam("more")},
+    )
+    .returning(limits.c.count)
+)
+COUNTS = Lookup(
+    select(limits.c.app_id, limits.c.bucket, limits.c.window_end, limits.c.count),
+    (limits.c.app_id, limits.c.bucket),
 )
 COUNT_ONE_LESS = update(limits).where(_ROW, limits.c.count > 0).values(count=limits.c.count - 1)
 _KEY = tuple_(limits.c.app_id, limits.c.bucket, limits.c.window_end)
@@ -54,25 +73,38 @@ class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Every limit of this room; None lifts one.
+    """Every limit there is; None lifts one. Those from `tokens_per_user` on are the contract's.
 
     A RATE_LIMITS file holds tables of these names. TOML has no null: a large count lifts a limit there.
     """
 
-    mails_per_mailbox: Limit | None = Limit(10, 3_600)
+    mails_per_mailbox: Limit | None = Limit(20, 3_600)
+    mails_per_mailbox_and_network: Limit | None = Limit(10, 3_600)
     mails_per_address: Limit | None = Limit(200, 3_600)
     mails_per_app: Limit | None = Limit(10_000, 3_600)
     wrong_guesses_per_mailbox: Limit | None = Limit(50, 86_400)
+    wrong_guesses_per_mailbox_and_network: Limit | None = Limit(25, 86_400)
+    demo_logins_per_address: Limit | None = Limit(200, 3_600)
+    demo_logins_per_app: Limit | None = Limit(10_000, 3_600)
+    tokens_per_user: Limit | None = Limit(100, 3_600)
+    syncs_eval: Limit | None = Limit(50, 300)
+    syncs_prod: Limit | None = Limit(200, 300)
+    reads_eval: Limit | None = Limit(200, 900)
+    reads_prod: Limit | None = Limit(200, 60)
+    writes_eval: Limit | None = Limit(100, 900)
+    writes_prod: Limit | None = Limit(100, 60)
 
     @classmethod
     def off(cls) -> "Limits":
         """No limits at all, for load tests. The five guesses of each code remain."""
-        return cls(
-            mails_per_mailbox=None,
-            mails_per_address=None,
-            mails_per_app=None,
-            wrong_guesses_per_mailbox=None,
-        )
+        return cls(**dict.fromkeys(cls.__struct_fields__))
+
+
+class More(msgspec.Struct, frozen=True):
+    """`count` more in one row of a window."""
+
+    row: dict[str, Any]
+    count: int
 
 
 class Want(msgspec.Struct, frozen=True):
@@ -92,11 +124,13 @@ def take(tx: Transaction, ring: KeyRing, app_id: str, counted: Sequence[Want], n
 
     Returns None when all were counted, else the seconds after which it is worth trying again.
     """
+    asked = [row_of(ring, app_id, want, now) | {"most": want.limit.count} for want in counted]
+    if len(asked) > 1 and (over_until := _over_until(tx, asked)):
+        return _seconds_until(over_until, now)
     over_until = 0
     taken = []
-    for want in counted:
-        row = _row(ring, app_id, want, now)
-        if tx.execute(COUNT_ONE_MORE, {**row, "most": want.limit.count}).first() is None:
+    for row in asked:
+        if tx.execute(COUNT_ONE_MORE, row).first() is None:
             over_until = max(over_until, row["end"])
         else:
             taken.append(row)
@@ -104,13 +138,23 @@ def take(tx: Transaction, ring: KeyRing, app_id: str, counted: Sequence[Want], n
         return None
     for row in taken:
         tx.execute(COUNT_ONE_LESS, row)
-    return (over_until - now + 999) // 1_000
+    return _seconds_until(over_until, now)
 
 
 def give_back(tx: Transaction, ring: KeyRing, app_id: str, counted: Sequence[Want], now: int) -> None:
     """Undoes a `take` of the same transaction."""
     for want in counted:
-        tx.execute(COUNT_ONE_LESS, _row(ring, app_id, want, now))
+        tx.execute(COUNT_ONE_LESS, row_of(ring, app_id, want, now))
+
+
+def count_more(tx: Transaction, items: Sequence[More]) -> list[int]:
+    """Counts what has happened already, whatever the limit. Returns the new sums. In list form."""
+    sums: dict[int, int] = {}
+    # In the order of the rows, so that two processes do not wait for each other.
+    for place in sorted(range(len(items)), key=lambda each: tuple(items[each].row.values())):
+        more = items[place]
+        sums[place] = tx.execute(COUNT_MORE, {**more.row, "more": more.count}).scalar_one()
+    return [sums[place] for place in range(len(items))]
 
 
 def prune(tx: Transaction, now: int, rows_max: int) -> int:
@@ -118,7 +162,23 @@ def prune(tx: Transaction, now: int, rows_max: int) -> int:
     return tx.execute(PRUNE_WINDOWS, {"now": now, "most": rows_max}).rowcount
 
 
-def _row(ring: KeyRing, app_id: str, want: Want, now: int) -> dict[str, Any]:
+def _over_until(tx: Transaction, asked: Sequence[dict[str, Any]]) -> int:
+    """When the last window ends whose limit is reached; 0 where none is.
+
+    One look instead of counting forth and back: who is over a limit is refused cheaply, however often.
+    """
+    keys = [(row["app"], row["what"]) for row in asked]
+    counts = {(each.bucket, each.window_end): each.count for each in COUNTS.rows(tx, keys)}
+    return max(
+        (row["end"] for row in asked if counts.get((row["what"], row["end"]), 0) >= row["most"]), default=0
+    )
+
+
+def _seconds_until(end: int, now: int) -> int:
+    return (end - now + 999) // 1_000
+
+
+def row_of(ring: KeyRing, app_id: str, want: Want, now: int) -> dict[str, Any]:
     """The window of `want` at `now`. Its length is in the bucket: windows of two lengths may end together."""
     length_ms = want.limit.window_seconds * 1_000
     return {

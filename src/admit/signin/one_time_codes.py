@@ -10,8 +10,9 @@ from typing import Any, Literal
 import msgspec
 from sqlalchemy import bindparam, delete, insert, or_, select, tuple_, update
 
-from admit.signin.email_addresses import mailbox_of
-from admit.signin.limits import Limit, give_back, take, wants
+from admit.signin.email_addresses import Addressee, mailbox_of
+from admit.signin.known_networks import Place, remember, turns
+from admit.signin.limits import Limits, give_back, take
 from admit.signin.proof import Intent
 from admit.signin.tables import email_codes
 from admit.storage.lookups import Lookup
@@ -22,7 +23,11 @@ from admit.storage.transaction import Transaction
 CODE_DIGITS = 8
 GUESSES_MAX = 5
 USES_MAX = 10
-CODE_PURPOSE = "email-code"
+
+Use = Literal["sign_in", "connect"]
+"""What a code is good for: it is worthless for anything else."""
+CODE_PURPOSES: dict[Use, str] = {"sign_in": "email-code", "connect": "connect-code"}
+
 ANSWER_LOST_MS = 60_000
 """How long the same key may repeat the code of a login, whose answer may have been lost on the way."""
 
@@ -39,7 +44,9 @@ COUNT_GUESS = (
     .values(guesses=email_codes.c.guesses + 1)
     .returning(
         email_codes.c.email,
+        email_codes.c.acting_for,
         email_codes.c.intent,
+        email_codes.c.network,
         email_codes.c.code_digest,
         email_codes.c.uses,
         email_codes.c.spent_by,
@@ -81,34 +88,41 @@ _BETWEEN_DIGITS = re.compile(r"[\s-]+")
 
 
 class NewCode(msgspec.Struct, frozen=True, kw_only=True):
-    """A code that is about to be mailed to `email`."""
+    """A code to be mailed to `email`, whose owner wants to sign in as `acting_for` ("": as themselves).
+
+    `network` is where it was asked for; "" where that is not known.
+    """
 
     app_id: str
     otp_id: str
     email: str
+    acting_for: str = ""
     intent: Intent
+    network: str = ""
     code_digest: str
     created_at: int
     expires_at: int
 
 
 class Guess(msgspec.Struct, frozen=True, kw_only=True):
-    """What somebody typed. `email` is None and `intent` "" where the request does not tell."""
+    """What somebody typed. `addressee` is None and `intent` "" where the request does not tell."""
 
     app_id: str
     otp_id: str
     otp: str
-    email: str | None
+    addressee: Addressee | None
     intent: Intent
     thumbprint: str
+    network: str
     now: int
+    use: Use = "sign_in"
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What came of a guess. `email` and `intent` are those of step 1; only a right guess learns them."""
+    """What came of a guess. The rest is what step 1 was told; only a right guess learns it."""
 
     kind: Literal["right", "wrong", "too_many", "too_many_today"]
-    email: str = ""
+    addressee: Addressee = Addressee("")
     intent: Intent = ""
 
 
@@ -124,9 +138,9 @@ class Spend(msgspec.Struct, frozen=True, kw_only=True):
 WRONG = Outcome("wrong")
 
 
-def digest_of(ring: KeyRing, app_id: str, otp_id: str, otp: str) -> str:
-    """What is kept of a code: worthless in another app and under another `otp_id`."""
-    return ring.digest(CODE_PURPOSE, _bound(app_id, otp_id, otp))
+def digest_of(ring: KeyRing, app_id: str, otp_id: str, otp: str, use: Use = "sign_in") -> str:
+    """What is kept of a code: worthless in another app, under another `otp_id` and for another use."""
+    return ring.digest(CODE_PURPOSES[use], _bound(app_id, otp_id, otp))
 
 
 def could_be_otp_id(text: str) -> bool:
@@ -146,21 +160,34 @@ def add(tx: Transaction, code: NewCode) -> None:
     tx.execute(ADD_CODE, msgspec.structs.asdict(code) | unused)
 
 
-def try_guess(tx: Transaction, ring: KeyRing, guess: Guess, daily: Limit | None) -> Outcome:
+def try_guess(tx: Transaction, ring: KeyRing, guess: Guess, limits: Limits) -> Outcome:
     """Counts, then compares, then takes the count back from a right guess: rivals wait for the row.
 
-    `daily` limits the wrong guesses at one mailbox over all its codes.
+    Wrong guesses at one mailbox are limited over all its codes, by the network that had asked for the code:
+    nobody else knows its `otp_id`. Where a code is asked for and then typed, its owner is known from then on.
     """
     where = {"app": guess.app_id, "otp": guess.otp_id, "now": guess.now}
     code = tx.execute(COUNT_GUESS, where).first()
     if code is None:
         return WRONG if tx.execute(GUESSES_OF_OPEN, where).first() is None else Outcome("too_many")
-    counted = wants(("wrong-guess", mailbox_of(code.email), daily))
+    place = Place(guess.app_id, mailbox_of(code.email), code.network)
+    counted = turns(
+        tx,
+        ring,
+        place,
+        "wrong-guess",
+        here=limits.wrong_guesses_per_mailbox_and_network,
+        everywhere=limits.wrong_guesses_per_mailbox,
+        now=guess.now,
+    )
     if take(tx, ring, guess.app_id, counted, guess.now) is not None:
         return Outcome("too_many_today")
+    addressee = Addressee(code.email, code.acting_for)
     is_right = (
-        ring.matches(CODE_PURPOSE, _bound(guess.app_id, guess.otp_id, guess.otp), code.code_digest)
-        and guess.email in (None, code.email)
+        ring.matches(
+            CODE_PURPOSES[guess.use], _bound(guess.app_id, guess.otp_id, guess.otp), code.code_digest
+        )
+        and guess.addressee in (None, addressee)
         and guess.intent in ("", code.intent)
         and code.spent_by in ("", guess.thumbprint)
         and code.uses < USES_MAX
@@ -169,7 +196,9 @@ def try_guess(tx: Transaction, ring: KeyRing, guess: Guess, daily: Limit | None)
         return WRONG
     tx.execute(COUNT_USE, where)
     give_back(tx, ring, guess.app_id, counted, guess.now)
-    return Outcome("right", code.email, code.intent)
+    if guess.network == code.network:
+        remember(tx, ring, place, guess.now)
+    return Outcome("right", addressee, code.intent)
 
 
 def spend(tx: Transaction, items: Sequence[Spend]) -> list[bool]:

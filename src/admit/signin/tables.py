@@ -10,7 +10,9 @@ email_codes = Table(
     text("app_id"),
     text("otp_id"),
     text("email"),  # normalised
+    text("acting_for"),  # whom the owner of that address wants to sign in as; "" as themselves
     text("intent"),  # "" | login | register
+    text("network"),  # that asked for it; "" while unknown
     text("code_digest"),  # keyed, bound to otp_id
     number("guesses"),  # counted before the code is compared
     number("uses"),  # right guesses, which may ask again until a login has come of it
@@ -20,6 +22,16 @@ email_codes = Table(
     moment("expires_at"),
     PrimaryKeyConstraint("app_id", "otp_id"),
     Index(None, "expires_at"),
+)
+
+known_networks = Table(
+    "known_networks",
+    metadata,
+    text("app_id"),
+    text("place"),  # keyed digest of a mailbox and the network in which its owner has signed in
+    moment("until"),
+    PrimaryKeyConstraint("app_id", "place"),
+    Index(None, "until"),
 )
 
 limits = Table(
