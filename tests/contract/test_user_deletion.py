@@ -6,9 +6,10 @@ from functools import partial
 import msgspec
 import pytest
 
-from admit.accounts import sessions, tables, user_deletion, users
+from admit.accounts import sessions, tables, user_changes, user_deletion, users
 from admit.accounts.sessions import NoSession, Opened
 from admit.accounts.user_deletion import delete_user
+from admit.accounts.user_edits import UserChange
 from admit.accounts.users import NewUser
 from admit.storage.database import Database
 from tests.residents import (
@@ -51,6 +52,32 @@ async def test_everything_of_the_user_goes_and_nothing_of_others(database: Datab
     )
     await asyncio.sleep(0)
     assert heard == [f"{APP}/ada"]
+
+
+async def test_earlier_events_name_nobody_any_more_but_the_user_id(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(user_deletion, "SLICE_ROWS", 2)
+    await start_app(database)
+    text = '[{"userId":"%s","type":"prod","data":{"displayName":"%s","email":"%s@example.com","n":%d}}]'
+    for number in range(5):
+        for user_id, name in (("ada", 'Ada \\"name\\":\\"'), ("bob", "Bob")):
+            changes = msgspec.json.decode(text % (user_id, name, user_id, number), type=list[UserChange])
+            await database.write(
+                partial(user_changes.write_many, app_id=APP, changes=changes, eval_days=30, now=NOW)
+            )
+    before = await events_of(database)
+
+    assert await delete_user(database, APP, "ada", NOW)
+
+    after = await events_of(database)
+    assert [event.event_id for event in after[:-1]] == [event.event_id for event in before]
+    told = [msgspec.json.decode(event.data) for event in after[:-1]]
+    assert {(each["userId"], each["email"], each["name"]) for each in told} == {
+        ("ada", "", ""),
+        ("bob", "bob@example.com", "Bob"),
+    }
+    assert [each["type"] for each in told] == ["prod"] * 10
 
 
 async def test_unknown_user_is_not_deleted_and_nothing_is_told(database: Database) -> None:

@@ -6,16 +6,17 @@ The rules are in `user_edits`; here they are read, written and told.
 from collections.abc import Mapping, Sequence
 
 import msgspec
+from msgspec.structs import replace
 from sqlalchemy import bindparam, delete, update
 
 from admit import clock
-from admit.accounts import expiry, users
+from admit.accounts import expiry, seats, users
 from admit.accounts.tables import user_words
 from admit.accounts.tables import users as users_table
 from admit.accounts.user_edits import Fault, UserChange, changed_properties, edit
 from admit.accounts.user_search import words_of
 from admit.accounts.users import USER_COLUMNS, NewUser, User, row_of
-from admit.errors import Conflict
+from admit.errors import NO_SEATS_AVAILABLE, Conflict
 from admit.events import log
 from admit.events.catalog import Data, UserEnrolled, UserEvent, UserUpdated
 from admit.storage.transaction import Transaction
@@ -64,11 +65,29 @@ class Written(msgspec.Struct, frozen=True):
 
 
 class Rejected(msgspec.Struct, frozen=True):
-    """Nothing was changed, because of the entry at `index`; None: because of the array as a whole."""
+    """Why the entry at `index` is not made; None: because of the array as a whole."""
 
     index: int | None
     code: str
     sentence: str
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What an array of changes means: users by userId before and after, and the entries that cannot be."""
+
+    before: dict[str, User]
+    after: dict[str, User]
+    rejected: list[Rejected]
+
+    @property
+    def newcomers(self) -> list[User]:
+        """Whom the array creates."""
+        return [user for user_id, user in self.after.items() if user_id not in self.before]
+
+    @property
+    def changed(self) -> list[User]:
+        """Who was there, and becomes different."""
+        return [self.after[user_id] for user_id, user in self.before.items() if self.after[user_id] != user]
 
 
 def write_many(
@@ -81,29 +100,60 @@ def write_many(
     """
     if len(changes) > CHANGES_MAX:
         return Rejected(None, "too_large", f"At most {CHANGES_MAX} users can be changed at once.")
-    tx.begin_unit(UNITS_MAX)
-    before = _locked(tx, app_id, changes)
-    after = dict(before)
+    planned = plan(tx, app_id, changes, eval_days=eval_days, now=now, lock=True)
+    return planned.rejected[0] if planned.rejected else carry_out(tx, planned, now)
+
+
+def plan(
+    tx: Transaction,
+    app_id: str,
+    changes: Sequence[UserChange],
+    *,
+    eval_days: int,
+    now: int,
+    lock: bool = False,
+) -> Plan:
+    """What each of `changes`, CHANGES_MAX at most, would do behind those before it. Writes nothing.
+
+    `lock`: the users stay as they are until `carry_out`.
+    """
+    asked = [(app_id, change.user_id) for change in changes if users.fault_of_user_id(change.user_id) is None]
+    before = {user.user_id: user for user in users.by_user_id(tx, asked, lock=lock).values()}
+    after, rejected = dict(before), []
+    left = seats.of_app(tx, app_id)
     for index, change in enumerate(changes):
-        edited = edit(after.get(change.user_id), change, app_id=app_id, eval_days=eval_days, now=now)
-        if isinstance(edited, Fault):
-            return Rejected(index, "invalid_request", edited.sentence)
-        after[change.user_id] = edited
-    newcomers = [user for user_id, user in after.items() if user_id not in before]
-    changed = [after[user_id] for user_id in before if after[user_id] != before[user_id]]
+        old = after.get(change.user_id)
+        new = edit(old, change, app_id=app_id, eval_days=eval_days, now=now)
+        if isinstance(new, Fault):
+            rejected.append(Rejected(index, "invalid_request", new.sentence))
+            continue
+        more = _more_seats(old, new)
+        if not left.have_room_for(more):
+            rejected.append(
+                Rejected(index, NO_SEATS_AVAILABLE, f"All {left.limit} seats of the app are taken.")
+            )
+            continue
+        left = replace(left, taken=left.taken + more)
+        after[change.user_id] = new
+    return Plan(before, after, rejected)
+
+
+def carry_out(tx: Transaction, planned: Plan, now: int) -> Written:
+    """Makes what was planned under a lock in this unit, with its events. Raises as `write_many` does."""
+    tx.begin_unit(UNITS_MAX)
+    newcomers, changed = planned.newcomers, planned.changed
     _create(tx, newcomers)
-    _change(tx, before, changed)
+    _change(tx, planned.before, changed)
     created = [Created(user, clock.new_id("adm")) for user in newcomers]
     for newcomer in created:
         _tell_creation(tx, newcomer, now)
     for user in changed:
-        _tell_changes(tx, before[user.user_id], user, now)
+        _tell_changes(tx, planned.before[user.user_id], user, now)
     return Written(created, changed)
 
 
-def _locked(tx: Transaction, app_id: str, changes: Sequence[UserChange]) -> dict[str, User]:
-    asked = [(app_id, change.user_id) for change in changes if users.fault_of_user_id(change.user_id) is None]
-    return {user.user_id: user for user in users.by_user_id(tx, asked, lock=True).values()}
+def _more_seats(old: User | None, new: User) -> int:
+    return int(new.holds_seat) - int(old is not None and old.holds_seat)
 
 
 def _create(tx: Transaction, newcomers: Sequence[User]) -> None:
@@ -118,6 +168,8 @@ def _change(tx: Transaction, before: Mapping[str, User], changed: Sequence[User]
     in_order = sorted(changed, key=lambda user: user.uid)
     names = [f"new_{column.name}" for column in USER_COLUMNS]
     tx.execute(CHANGE_USERS, [dict(zip(names, row_of(user), strict=True)) for user in in_order])
+    for user in in_order:
+        seats.move(tx, user.app_id, _more_seats(before[user.user_id], user))
     renamed = [user for user in in_order if _words(user) != _words(before[user.user_id])]
     if renamed:
         tx.execute(FORGET_WORDS, [{"of_app": user.app_id, "of_uid": user.uid} for user in renamed])

@@ -5,8 +5,8 @@ from functools import partial
 
 from sqlalchemy import ColumnElement, Table, bindparam, delete, select
 
-from admit.accounts import users
-from admit.accounts.tables import devices, identities, sessions, user_words
+from admit.accounts import seats, users
+from admit.accounts.tables import devices, former_keys, identities, sessions, user_words
 from admit.accounts.tables import users as users_table
 from admit.events import log
 from admit.events.catalog import UserDeleted
@@ -29,6 +29,7 @@ SOME_DEVICES = delete(devices).where(
     devices.c.device_id.in_(select(devices.c.device_id).where(_of_user(devices)).limit(SLICE_ROWS)),
 )
 WORDS = delete(user_words).where(_of_user(user_words))
+FORMER_KEYS = delete(former_keys).where(_of_user(former_keys))
 IDENTITIES = delete(identities).where(_of_user(identities))
 USER = delete(users_table).where(_of_user(users_table))
 
@@ -57,17 +58,22 @@ async def delete_user(db: Database, app_id: str, user_id: str, now: int) -> bool
 
 
 def delete_slice(tx: Transaction, app_id: str, user_id: str, now: int) -> Deletion:
-    """Deletes the user, or a slice of sessions and devices where they have more than SLICE_ROWS of them."""
+    """Deletes the user, or a slice of what they have where that is more than SLICE_ROWS of a kind.
+
+    Events that others have yet to read stay in their places; they name nobody any more but the userId.
+    """
     # The lock keeps logins out, which would leave a session behind.
     user = users.by_user_id(tx, [(app_id, user_id)], lock=True).get((app_id, user_id))
     if user is None:
         return Deletion.UNKNOWN
     whose = {"app": app_id, "uid": user.uid}
     gone = [tx.execute(statement, whose).rowcount for statement in (SOME_SESSIONS, SOME_DEVICES)]
+    gone.append(log.erase(tx, app_id, user.uid, SLICE_ROWS))
     if max(gone) == SLICE_ROWS:
         return Deletion.MORE
-    for statement in (WORDS, IDENTITIES, USER):
+    for statement in (FORMER_KEYS, WORDS, IDENTITIES, USER):
         tx.execute(statement, whose)
+    seats.move(tx, app_id, -int(user.holds_seat))
     log.record(
         tx,
         log.Event(

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
 from admit import clock
+from admit.accounts import seats
 from admit.accounts.tables import identities, user_words, users
 from admit.accounts.user_search import words_of
 from admit.storage.lookups import Lookup
@@ -58,6 +59,11 @@ class User(msgspec.Struct, frozen=True):
     def key(self) -> str:
         """The key of the signal "user": everyone who shows this user looks again."""
         return f"{self.app_id}/{self.user_id}"
+
+    @property
+    def holds_seat(self) -> bool:
+        """Whether this user takes one of the app's seats, see `accounts.seats`."""
+        return self.type == "prod" and self.deactivated_at is None
 
 
 class NewUser(msgspec.Struct, frozen=True):
@@ -118,7 +124,8 @@ def create(tx: Transaction, rows: Sequence[NewUser]) -> dict[Key, User]:
     """Writes `rows`: users, identities and the words they are found by.
 
     Returns those who were there before, by (app_id, user_id): of them nothing was written. As a rule there
-    are none, for the caller has looked; but another process may have been faster.
+    are none, for the caller has looked; but another process may have been faster. The caller has also asked
+    whether there are seats for those who need one.
     """
     ordered = sorted(rows, key=lambda row: (row.user.app_id, row.user.user_id))
     added = tx.write(ADD_USERS, [row_of(row.user) for row in ordered])
@@ -130,6 +137,8 @@ def create(tx: Transaction, rows: Sequence[NewUser]) -> dict[Key, User]:
         ordered = [row for row in ordered if (row.user.app_id, row.user.user_id) not in earlier]
     tx.write(ADD_IDENTITIES, [_identity_of(row) for row in ordered if row.issuer])
     add_words(tx, [row.user for row in ordered])
+    for row in ordered:
+        seats.move(tx, row.user.app_id, int(row.user.holds_seat))
     return earlier
 
 

@@ -6,9 +6,11 @@ The Manager, the commands and the door all call `decide`, so what a simulation s
 from typing import Any, Literal, assert_never
 
 import msgspec
+from msgspec.structs import replace
 
 from admit.accounts.apps import PolicySetting
-from admit.errors import USER_NOT_ACCEPTED, USER_NOT_REGISTERED
+from admit.accounts.seats import Seats
+from admit.errors import NO_SEATS_AVAILABLE, USER_NOT_ACCEPTED, USER_NOT_REGISTERED
 
 
 class Applicant(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +54,8 @@ Decision = Verdict | Ask
 NOT_REGISTERED = "There is no account for this address here."
 NOT_ACCEPTED = "This address was not accepted. Ask the people who run this app for access."
 
+NO_SEATS = "Every seat of this app is taken. Ask the people who run it for one."
+
 
 def decide(policy: PolicySetting, applicant: Applicant) -> Decision:
     """What to do with `applicant`, whom the app does not know."""
@@ -72,6 +76,16 @@ def decide(policy: PolicySetting, applicant: Applicant) -> Decision:
             return _turned_away(applicant)
         case _:
             assert_never(policy.kind)
+
+
+def within(seats: Seats, verdict: Verdict) -> Verdict:
+    """`verdict`, or what the app wants in its place where it takes a seat and none is left."""
+    if not isinstance(verdict, Admit) or verdict.type != "prod" or seats.have_room_for(1):
+        return verdict
+    full = f"All {seats.limit} seats are taken."
+    if seats.when_full == "eval":
+        return replace(verdict, type="eval", reason=f"{verdict.reason} {full} Admitted as eval.")
+    return Refuse(code=NO_SEATS_AVAILABLE, message=NO_SEATS, reason=f"{verdict.reason} {full}")
 
 
 def _by_domain(policy: PolicySetting, applicant: Applicant) -> Verdict:

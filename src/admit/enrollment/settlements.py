@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 
 import msgspec
+from msgspec.structs import replace
 from sqlalchemy import bindparam, select, update
 
-from admit.accounts import sessions, users
+from admit.accounts import seats, sessions, users
 from admit.accounts.users import NewUser, User
 from admit.enrollment.admissions import Again, Entry, Login, Opened, open_sessions
-from admit.enrollment.policy import Admit, Refuse, Verdict
+from admit.enrollment.policy import Admit, Refuse, Verdict, within
 from admit.enrollment.tables import admissions
 from admit.events import log as event_log
 from admit.events.catalog import Device, UserEnrolled, UserRefused
@@ -68,6 +69,7 @@ Settled = Login | Refuse | Late | Again
 def settle(tx: Transaction, items: list[Settlement]) -> list[Settled]:
     """Writes everything that each verdict means. List form; a late verdict changes nothing."""
     in_time = _in_time(tx, items)
+    items = _seated(tx, items, in_time)
     for place, item in enumerate(items):
         if not in_time[place]:
             tx.execute(NOTE_LATE, {**_key(item), "verdict_dropped": _word(item.verdict)})
@@ -93,6 +95,29 @@ def _in_time(tx: Transaction, items: Sequence[Settlement]) -> list[bool]:
     return [
         fences.get((item.entry.app.app_id, item.opened.admission_id)) == item.opened.fence for item in items
     ]
+
+
+def _seated(tx: Transaction, items: Sequence[Settlement], in_time: Sequence[bool]) -> list[Settlement]:
+    """`items` with the verdicts that the seats of their apps allow, first come, first served."""
+    apps = {
+        item.entry.app.app_id
+        for place, item in enumerate(items)
+        if in_time[place] and _takes_seat(item.verdict)
+    }
+    left = seats.of_apps(tx, apps)
+    seated: list[Settlement] = []
+    for place, item in enumerate(items):
+        app_id = item.entry.app.app_id
+        if in_time[place] and app_id in left:
+            item = replace(item, verdict=within(left[app_id], item.verdict))
+            if _takes_seat(item.verdict):
+                left[app_id] = replace(left[app_id], taken=left[app_id].taken + 1)
+        seated.append(item)
+    return seated
+
+
+def _takes_seat(verdict: Verdict) -> bool:
+    return isinstance(verdict, Admit) and verdict.type == "prod"
 
 
 def _move_in(

@@ -8,14 +8,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Index, PrimaryKeyConstraint, Table, bindparam, select, update
+from sqlalchemy import Index, PrimaryKeyConstraint, Table, bindparam, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from admit import clock
 from admit.events.catalog import Data
-from admit.storage.rows import Insertion
+from admit.storage.rows import Change, Insertion
 from admit.storage.schema import metadata, moment, number, text
 from admit.storage.transaction import Finisher, Transaction
+
+PERSONAL = ("email", "name")
+"""The members of events that say who somebody is, besides the userId, which nobody could do without."""
 
 logs = Table(
     "event_logs",
@@ -61,6 +64,24 @@ EVENTS_AFTER = (
     .order_by(events.c.position)
     .limit(bindparam("limit"))
 )
+
+
+# Inside a text of JSON these quotation marks would be escaped.
+NOT_YET_ERASED = (
+    select(events.c.app_id, events.c.position, events.c.data)
+    .where(
+        events.c.app_id == bindparam("app"),
+        events.c.uid == bindparam("uid"),
+        or_(
+            *(
+                events.c.data.contains(f'"{member}":"') & ~events.c.data.contains(f'"{member}":""')
+                for member in PERSONAL
+            )
+        ),
+    )
+    .limit(bindparam("limit"))
+)
+ERASE = Change(events, (events.c.app_id, events.c.position), (events.c.data,))
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,6 +136,18 @@ def after(tx: Transaction, app_id: str, position: int, limit: int) -> list[Recor
     """
     rows = tx.execute(EVENTS_AFTER, {"app": app_id, "after": position, "limit": limit})
     return [_recorded(row) for row in rows]
+
+
+def erase(tx: Transaction, app_id: str, uid: str, limit: int) -> int:
+    """Takes email and name out of at most `limit` events of somebody, where they are. Says of how many."""
+    rows = tx.execute(NOT_YET_ERASED, {"app": app_id, "uid": uid, "limit": limit}).all()
+    tx.write(ERASE, [(app_id, row.position, _without_person(row.data)) for row in rows])
+    return len(rows)
+
+
+def _without_person(data: str) -> str:
+    members = msgspec.json.decode(data, type=dict[str, Any])
+    return msgspec.json.encode(members | {name: "" for name in PERSONAL if name in members}).decode()
 
 
 def _recorded(row: Sequence[Any]) -> Recorded:

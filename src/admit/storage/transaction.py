@@ -43,6 +43,10 @@ class UnitTooLarge(AdmitError):
     code = "unit_too_large"
 
 
+class Overtaken(Exception):
+    """Another process has changed what a unit relied on, before our commit: everything is run once more."""
+
+
 @dataclass(frozen=True)
 class Finisher:
     """Work done once per commit for all items that units have deferred to it, right before the commit.
@@ -109,6 +113,10 @@ class Transaction:
     def defer(self, finisher: Finisher, item: Any) -> None:
         """Leaves `item` to `finisher`, which sees all items of this commit at once, last thing before it."""
         self._deferred[finisher].append(item)
+
+    def deferred(self, finisher: Finisher) -> Sequence[Any]:
+        """What has been left to `finisher` in this transaction so far."""
+        return self._deferred.get(finisher, ())
 
     def signal(self, topic: str, key: str) -> None:
         """Tells every process, once this transaction is committed, that `key` of `topic` has changed."""

@@ -11,10 +11,11 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError
 
 from admit.errors import StorageUnavailable
-from admit.storage.transaction import Transaction, too_slow
+from admit.storage.transaction import Overtaken, Transaction, too_slow
 
 AWAY = "The database does not answer. Try again in a moment."
 TOO_SLOW = "The database is too slow at present. Try again in a moment."
+IN_THE_WAY = "Somebody else is changing the same. Try again in a moment."
 STOPPING = "The server is stopping. Try again in a moment."
 UNKNOWN = "The database was lost while it saved. Whether it did is not known: look before you try again."
 
@@ -73,13 +74,15 @@ def run(tx: Transaction, group: Sequence[Work]) -> None:
 
 def meaning(error: Exception, fault_of: Callable[[DBAPIError], Fault]) -> Exception:
     """What a caller is told of `error`."""
+    if isinstance(error, Overtaken):
+        return StorageUnavailable(IN_THE_WAY)
     if not isinstance(error, DBAPIError):
         return error
     match fault_of(error):
         case Fault.TOO_SLOW:
             return too_slow()
         case Fault.TRY_AGAIN:
-            return StorageUnavailable("Somebody else is changing the same. Try again in a moment.")
+            return StorageUnavailable(IN_THE_WAY)
         case Fault.CANNOT_SAVE:
             return StorageUnavailable("The database cannot save: its disk is full or fails.")
         case Fault.READ_ONLY:

@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from admit.clock import jitter
 from admit.errors import StorageUnavailable
-from admit.storage.transaction import Signal, Transaction, UnitTooLarge, mark_thread_of_units
+from admit.storage.transaction import Overtaken, Signal, Transaction, UnitTooLarge, mark_thread_of_units
 from admit.storage.watchdog import Guard
 from admit.storage.work import (
     AWAY,
@@ -202,6 +202,11 @@ class Writer:
                 if not self._was_committed_after_all():
                     self._transact(batch, run_units, conflicts)
                 return self._recover()
+            except Overtaken as overtaken:
+                log.info("storage.overtaken", units=len(batch), cause=str(overtaken))
+                conflicts += 1
+                if conflicts == CONFLICT_TRIES_MAX:
+                    raise
             except DBAPIError as error:
                 fault = self._engine.fault_of(error)
                 if fault is Fault.FINAL and self._doubt is None and self._connection is not None:
