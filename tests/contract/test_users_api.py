@@ -73,6 +73,16 @@ async def test_new_user_looks_as_documented(served: Served, app: App) -> None:
     assert await recorded(served, app) == ["user.enrolled"]
 
 
+async def test_an_address_is_one_user_however_it_is_spelled(served: Served, app: App) -> None:
+    await post(served, app, [{"userId": "Ada@Example.COM", "type": "eval"}])
+    await post(served, app, [{"userId": "ADA@example.com", "type": "prod"}])
+    assert [user["userId"] for user in (await get(served, app)).json["data"]] == ["ada@example.com"]
+    assert (await get(served, app, "/Ada@Example.com")).json["type"] == "prod"
+    headers = served.bearer(app, "program", WRITER)
+    gone = await served.ask("DELETE", f"/{app.name}/users/ADA@EXAMPLE.COM", headers=headers)
+    assert (gone.status, (await get(served, app)).json["data"]) == (200, [])
+
+
 async def test_dates_are_iso_8601_in_utc(served: Served, app: App) -> None:
     await post(
         served,

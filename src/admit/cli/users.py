@@ -1,11 +1,13 @@
 """admit user: the people of an app."""
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from admit.cli.command import AppName, Terminal, Yes, command, group
+from admit.cli.command import AppName, Refusal, Terminal, Yes, command, group
 from admit.cli.connection import target
 from admit.cli.output import Column
 from admit.cli.values import moment
@@ -20,6 +22,7 @@ PAGE_SIZE = 1_000
 UserId = Annotated[str, typer.Argument(metavar="USER_ID", help="The userId.", show_default=False)]
 
 
+Format = Literal["csv", "jsonl"]
 Type = Literal["eval", "prod", "demo"]
 Sort = Literal[
     "created", "updated", "lastLogin", "validUntil", "evalDaysLeft", "userId", "type", "displayName"
@@ -55,7 +58,7 @@ def list_users(
         "desc": "true" if desc else None,
     }
     terminal.out.many(
-        _pages(terminal, app, query, limit),
+        pages(terminal, app, query, limit),
         [
             Column["Person"]("USER ID", lambda user: user.user_id),
             Column("NAME", lambda user: user.name),
@@ -125,7 +128,92 @@ def delete(terminal: Terminal, app: AppName, user_id: UserId, yes: Yes = False) 
     terminal.out.done({"user_id": user_id, "deleted": True}, f"{user_id} is deleted.")
 
 
-def _pages(
+@command(users, "import", example="admit user import notes people.csv --dry-run")
+def import_users(
+    terminal: Terminal,
+    app: AppName,
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="The file.", show_default=False),
+    ],
+    format: Annotated[
+        Format | None, typer.Option(help="What FILE is, where its ending does not tell.", show_default=False)
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would become of each line, and change nothing.")
+    ] = False,
+) -> None:
+    """Creates and changes the people of a file: CSV with a head, or a JSON object a line.
+
+    Columns are userId, type, validUntil, evalDaysLeft, deactivated and data; what else an export or GET
+    /users shows is passed over. An empty cell leaves things as they are; null takes a validUntil or a
+    deactivation away.
+
+    A line that is wrong is named and left out, and the exit code is 1. An import that is interrupted goes on
+    when the same command is typed again: FILE.admit-import keeps its place.
+    """
+    from admit.cli.user_import import import_file, try_file
+
+    carry_out = try_file if dry_run else import_file
+    done = carry_out(terminal, app, file, _format(file, format))
+    verb = "would be " if done.dry_run else ""
+    terminal.out.one(
+        done,
+        [
+            (f"{verb}created", str(done.created)),
+            (f"{verb}changed", str(done.changed)),
+            ("unchanged", str(done.unchanged)),
+            (f"{verb}left out", str(done.refused)),
+        ],
+    )
+    if done.refused:
+        raise typer.Exit(1)
+
+
+@command(users, "export", example="admit user export notes people.csv")
+def export_users(
+    terminal: Terminal,
+    app: AppName,
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="FILE", dir_okay=False, help="The file; stdout by default.", show_default=False
+        ),
+    ] = None,
+    format: Annotated[
+        Format | None,
+        typer.Option(
+            help="The format, where the ending of FILE does not tell; jsonl on stdout.", show_default=False
+        ),
+    ] = None,
+    yes: Yes = False,
+) -> None:
+    """Writes all people of an app as CSV, or as JSON lines: what `admit user import` reads.
+
+    In CSV, a text that a spreadsheet would run as a formula is led by an apostrophe, which import takes away.
+    """
+    from admit.cli.user_export import export_file, export_to
+
+    people = pages(terminal, app, {"sort": "userId"}, None)
+    if file is None:
+        export_to(sys.stdout, format or "jsonl", people)
+        return
+    chosen = _format(file, format)
+    if file.exists():
+        terminal.confirm(f"{file} is replaced.", yes=yes)
+    number = export_file(file, chosen, people)
+    terminal.out.done({"app": app, "file": str(file), "users": number}, f"{number} people are in {file}.")
+
+
+def _format(file: Path, given: Format | None) -> Format:
+    from admit.cli.people_files import format_of
+
+    if (format_ := given or format_of(file.name)) is None:
+        raise Refusal(f"{file} ends neither in .csv nor in .jsonl. Add --format csv or --format jsonl.", 2)
+    return format_
+
+
+def pages(
     terminal: Terminal, app: str, query: dict[str, str | None], limit: int | None
 ) -> Iterator["Person"]:
     """Everybody whom `query` finds, page by page as they are asked for, at most `limit`."""

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
 from sqlalchemy import insert
 
 from admit.accounts.apps import App
-from admit.accounts.user_changes import Created, Rejected, Written, write_many
+from admit.accounts.user_changes import Created, Rejected, Written, carry_out, plan, write_many
 from admit.accounts.user_edits import UserChange
 from admit.enrollment.tables import admissions
+from admit.signin.proof import user_id_as_known
 from admit.storage.transaction import Transaction
 
 METHOD = "api"
@@ -20,10 +22,33 @@ def write_users(
     tx: Transaction, app: App, changes: Sequence[UserChange], *, who: str, now: int
 ) -> Written | Rejected:
     """Makes `changes`, all or none, and keeps one settled row for each user created. `who` is the reason."""
-    outcome = write_many(tx, app.app_id, changes, eval_days=app.settings.eval_days, now=now)
-    if isinstance(outcome, Written) and outcome.created:
-        tx.execute(ADD_SETTLED, [_row(app, created, who, now) for created in outcome.created])
+    outcome = write_many(
+        tx, app.app_id, in_one_spelling(app, changes), eval_days=app.settings.eval_days, now=now
+    )
+    if isinstance(outcome, Written):
+        _remember(tx, app, outcome.created, who, now)
     return outcome
+
+
+def import_users(
+    tx: Transaction, app: App, changes: Sequence[UserChange], *, who: str, now: int
+) -> tuple[Written, list[Rejected]]:
+    """Makes those of `changes`, CHANGES_MAX at most, that can be made, and says why the others cannot."""
+    spelled = in_one_spelling(app, changes)
+    planned = plan(tx, app.app_id, spelled, eval_days=app.settings.eval_days, now=now, lock=True)
+    written = carry_out(tx, planned, now)
+    _remember(tx, app, written.created, who, now)
+    return written, planned.rejected
+
+
+def in_one_spelling(app: App, changes: Sequence[UserChange]) -> list[UserChange]:
+    """`changes` with their userIds as sign-in spells them, or `Ada@Example.com` would never meet her code."""
+    return [replace(change, user_id=user_id_as_known(app, change.user_id)) for change in changes]
+
+
+def _remember(tx: Transaction, app: App, created: Sequence[Created], who: str, now: int) -> None:
+    if created:
+        tx.execute(ADD_SETTLED, [_row(app, each, who, now) for each in created])
 
 
 def _row(app: App, created: Created, who: str, now: int) -> dict[str, object]:

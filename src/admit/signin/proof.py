@@ -1,5 +1,7 @@
 """What a sign-in has established. Every method ends in a Proof; enrollment starts from one."""
 
+import base64
+import hmac
 from collections.abc import Sequence
 from typing import Literal, assert_never
 
@@ -7,9 +9,8 @@ import msgspec
 
 from admit.accounts.apps import App
 from admit.accounts.keys import PublicKey
-from admit.errors import Forbidden
+from admit.errors import Forbidden, InvalidRequest
 from admit.signin.email_addresses import normalise_email as normalise_email
-from admit.storage.sealing import KeyRing
 
 Intent = Literal["", "login", "register"]
 Method = Literal["email_code", "client_credentials"]
@@ -44,19 +45,49 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     address: str = ""
 
 
-def user_id_of_email(app: App, ring: KeyRing, email: str) -> str:
+class Visit(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody who may come in only as a person who lives here already. Nobody is enrolled by a visit.
+
+    demo: anybody, as the demo user whose name they know. acting: the owner `actor`, who has proven that
+    address, as somebody else. `user_ids`: spellings of who that is, the one that was meant first.
+    """
+
+    method: Literal["demo", "acting"]
+    user_ids: tuple[str, ...]
+    actor: str | None = None
+    public_key: PublicKey
+    scopes: tuple[str, ...] = PERSON_SCOPES
+    otp_id: str | None = None
+    address: str = ""
+
+
+def user_id_of_email(app: App, email: str) -> str:
     """The userId in `app` of the owner of `email`, which is normalised.
 
-    In apps with opaque ids it is a keyed hash. The oldest key of the ring makes it, so that a new key in
-    front does not turn residents into strangers.
+    In apps with opaque ids it is a keyed hash. The key is the app's own, made with it and never changed, so
+    that the keys of SECRET_KEY can be exchanged without turning residents into strangers.
     """
     match app.user_ids:
         case "email":
             return email
         case "opaque":
-            return "usr-" + ring.digests("user-id", f"{app.app_id}/{email}")[-1]
+            made = hmac.digest(app.id_key.encode(), email.encode(), "sha256")
+            return "usr-" + base64.urlsafe_b64encode(made).rstrip(b"=").decode()
         case _:
             assert_never(app.user_ids)
+
+
+def user_id_as_known(app: App, given: str) -> str:
+    """The userId `given` by a program as `app` spells it: an address as its mailed codes lead to.
+
+    Apps with opaque ids, and what is no address, are left as they are.
+    """
+    if app.user_ids != "email":
+        return given
+    try:
+        return normalise_email(given)
+    except InvalidRequest:
+        return given
 
 
 def scopes_of_person(asked: Sequence[str]) -> tuple[str, ...]:

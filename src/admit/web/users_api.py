@@ -1,22 +1,36 @@
 """/users: the people of an app, for the app's own programs. The Dexie Cloud contract, docs/compat.md."""
 
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
 from starlette.responses import Response
 
 from admit.accounts import user_pages, users
+from admit.accounts.apps import App
+from admit.accounts.tokens import AccessClaims
 from admit.accounts.user_changes import CHANGES_MAX, Rejected, Written
 from admit.accounts.user_deletion import delete_user
 from admit.accounts.user_edits import UserChange
 from admit.accounts.user_pages import PAGE_USERS_MAX, Sort
 from admit.accounts.users import NEVER, User
+from admit.clock import iso_date
 from admit.enrollment.creations import write_users
-from admit.errors import AdmitError, InvalidRequest, InvalidToken, NotFound, TooLarge
+from admit.errors import (
+    NO_SEATS_AVAILABLE,
+    AdmitError,
+    Conflict,
+    InvalidRequest,
+    InvalidToken,
+    NotFound,
+    TooLarge,
+)
+from admit.signin.email_addresses import is_demo
+from admit.signin.proof import user_id_as_known
 from admit.storage.transaction import Transaction
 from admit.web.bearer import bearer, require, still_stands
 from admit.web.operations import Call, Operation
+from admit.web.rate_limits import count_rest
 
 USERS_BYTES_MAX = 4_000_000
 
@@ -67,7 +81,7 @@ class Ok(msgspec.Struct, frozen=True):
 async def list_users(call: Call) -> Response:
     """A page of the users of the app."""
     app = await call.app()
-    require(bearer(call, app), "ACCESS_DB", "GLOBAL_READ")
+    told = await _read_by_program(call, app)
     query = call.query(UsersQuery)
     wanted = user_pages.Query(
         search=query.search,
@@ -86,15 +100,16 @@ async def list_users(call: Call) -> Response:
     return call.answer(
         UsersPage(
             data=[_model(user) for user in page.users], has_more=page.has_more, paging_key=page.paging_key
-        )
+        ),
+        headers=told,
     )
 
 
 async def get_user(call: Call) -> Response:
     """One user of the app."""
     app = await call.app()
-    require(bearer(call, app), "ACCESS_DB", "GLOBAL_READ")
-    key = (app.app_id, call.param("user_id"))
+    told = await _read_by_program(call, app)
+    key = (app.app_id, user_id_as_known(app, call.param("user_id")))
 
     def find(tx: Transaction) -> User | None:
         return users.by_user_id(tx, [key]).get(key)
@@ -102,7 +117,7 @@ async def get_user(call: Call) -> Response:
     user = await call.gateway.db.read(find)
     if user is None:
         raise _unknown()
-    return call.answer(_model(user))
+    return call.answer(_model(user), headers=told)
 
 
 async def post_users(call: Call) -> Response:
@@ -110,6 +125,7 @@ async def post_users(call: Call) -> Response:
     app = await call.app()
     claims = bearer(call, app)
     require(claims, "ACCESS_DB", "GLOBAL_WRITE")
+    told = await count_rest(call, app, claims, prod=True)
     changes = await call.json(list[UserChange])
     if len(changes) > CHANGES_MAX:  # said here, where nobody's commit waits for it
         raise TooLarge(f"At most {CHANGES_MAX} users can be changed at once.")
@@ -121,29 +137,44 @@ async def post_users(call: Call) -> Response:
     outcome = await call.gateway.db.write(write)
     if isinstance(outcome, Rejected):
         raise refusal_of(outcome)
-    return call.answer(Ok())
+    return call.answer(Ok(), headers=told)
 
 
 async def remove_user(call: Call) -> Response:
     """Deletes a user with devices, sessions and data. Anybody may delete themselves."""
     app = await call.app()
     claims = bearer(call, app)
-    user_id = call.param("user_id")
-    if user_id == claims.sub:
+    user_id = user_id_as_known(app, call.param("user_id"))
+    if user_id == claims.sub and _is_oneself(claims):
         require(claims, "ACCESS_DB")
         if not await still_stands(call.gateway, app, claims):
             raise InvalidToken("The session behind this token has ended.")
     else:
         require(claims, "ACCESS_DB", "GLOBAL_WRITE")
+    told = await count_rest(call, app, claims, prod="GLOBAL_WRITE" in claims.scopes)
     if not await delete_user(call.gateway.db, app.app_id, user_id, call.gateway.clock()):
         raise _unknown()
-    return call.answer(Ok())
+    return call.answer(Ok(), headers=told)
 
 
 def refusal_of(rejected: Rejected) -> AdmitError:
     """The error that tells why nothing was changed, and because of which entry."""
     place = "" if rejected.index is None else f"Entry {rejected.index}: "
+    if rejected.code == NO_SEATS_AVAILABLE:
+        return Conflict(place + rejected.sentence, code=NO_SEATS_AVAILABLE)
     return InvalidRequest(place + rejected.sentence, code=rejected.code)
+
+
+def _is_oneself(claims: AccessClaims) -> bool:
+    """Whether their own person holds these claims: no owner who acts for them, no visitor of a demo."""
+    return claims.act is None and not is_demo(claims.sub)
+
+
+async def _read_by_program(call: Call, app: App) -> Mapping[str, str]:
+    """Admits and counts a reading program of the app; returns the headers that tell how often it may."""
+    claims = bearer(call, app)
+    require(claims, "ACCESS_DB", "GLOBAL_READ")
+    return await count_rest(call, app, claims, prod=True)
 
 
 def _unknown() -> NotFound:
@@ -153,22 +184,16 @@ def _unknown() -> NotFound:
 def _model(user: User) -> UserModel:
     return UserModel(
         user_id=user.user_id,
-        created=_date(user.created_at),
-        updated=_date(user.updated_at),
-        last_login=_date(user.last_login_at) if user.last_login_at else None,
+        created=iso_date(user.created_at),
+        updated=iso_date(user.updated_at),
+        last_login=iso_date(user.last_login_at) if user.last_login_at else None,
         type=user.type,
-        valid_until=None if user.valid_until == NEVER else _date(user.valid_until),
+        valid_until=None if user.valid_until == NEVER else iso_date(user.valid_until),
         eval_days_left=user.eval_days_left if user.type == "eval" else None,
         max_allowed_eval_days_left=user.eval_days_max,
-        deactivated=None if user.deactivated_at is None else _date(user.deactivated_at),
+        deactivated=None if user.deactivated_at is None else iso_date(user.deactivated_at),
         data=user.data,
     )
-
-
-def _date(at_ms: int) -> str:
-    """ISO 8601 as JavaScript writes it: `2023-10-27T22:10:29.922Z`."""
-    whole = datetime.fromtimestamp(at_ms // 1000, UTC)
-    return f"{whole:%Y-%m-%dT%H:%M:%S}.{at_ms % 1000:03d}Z"
 
 
 OPERATIONS = (
@@ -192,7 +217,7 @@ OPERATIONS = (
         body=list[UserChange],
         body_bytes_max=USERS_BYTES_MAX,
         answer=Ok,
-        codes=("invalid_request", "too_large", "conflict"),
+        codes=("invalid_request", "too_large", "conflict", NO_SEATS_AVAILABLE),
     ),
     Operation(
         method="GET",

@@ -1,0 +1,84 @@
+"""/api/apps/{app}/user-imports: many people at once, each for itself, tried out or for good."""
+
+from starlette.responses import Response
+
+from admit.accounts.apps import App
+from admit.accounts.user_changes import Plan, Rejected, Written, plan
+from admit.accounts.user_edits import UserChange
+from admit.enrollment.creations import import_users, in_one_spelling
+from admit.errors import Conflict
+from admit.gateway import Gateway
+from admit.storage.transaction import Transaction
+from admit.web.admin_types import RefusedEntry, UserImport, UserImported
+from admit.web.operations import Call
+from admit.web.operator_access import admin, permitted_app
+from admit.web.users_api import USERS_BYTES_MAX
+
+TRIES_MAX = 3
+
+
+async def import_app_users(call: Call) -> Response:
+    """Creates and changes people. An entry that is wrong keeps nobody else out."""
+    app, body = await permitted_app(call), await call.json(UserImport)
+    done = await (_try_out if body.dry_run else _carry_out)(call.gateway, app, body.users)
+    return call.answer(done)
+
+
+async def _try_out(gateway: Gateway, app: App, changes: list[UserChange]) -> UserImported:
+    now = gateway.clock()
+
+    def find(tx: Transaction) -> Plan:
+        spelled = in_one_spelling(app, changes)
+        return plan(tx, app.app_id, spelled, eval_days=app.settings.eval_days, now=now)
+
+    planned = await gateway.db.read(find)
+    return _outcome(app, changes, len(planned.newcomers), len(planned.changed), planned.rejected)
+
+
+async def _carry_out(gateway: Gateway, app: App, changes: list[UserChange]) -> UserImported:
+    now = gateway.clock()
+
+    def write(tx: Transaction) -> tuple[Written, list[Rejected]]:
+        return import_users(tx, app, changes, who="an import", now=now)
+
+    for last in range(TRIES_MAX):
+        try:
+            written, rejected = await gateway.db.write(write, patient=True)
+        except Conflict:  # a newcomer is known by now, and is changed
+            if last == TRIES_MAX - 1:
+                raise
+        else:
+            return _outcome(app, changes, len(written.created), len(written.changed), rejected)
+    raise AssertionError("every try ends in one of the two ways")
+
+
+def _outcome(
+    app: App, changes: list[UserChange], created: int, changed: int, rejected: list[Rejected]
+) -> UserImported:
+    refused = [
+        RefusedEntry(index=each.index, code=each.code, message=each.sentence)
+        for each in rejected
+        if each.index is not None
+    ]
+    return UserImported(
+        app_id=app.app_id,
+        created=created,
+        changed=changed,
+        unchanged=len(changes) - len(refused) - created - changed,
+        refused=refused,
+    )
+
+
+OPERATIONS = (
+    admin(
+        "POST",
+        "/apps/{app}/user-imports",
+        import_app_users,
+        "Creates and changes people, each for itself",
+        "users:write",
+        body=UserImport,
+        body_bytes_max=USERS_BYTES_MAX,
+        answer=UserImported,
+        codes=("conflict",),
+    ),
+)
