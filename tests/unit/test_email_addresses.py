@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from admit.errors import InvalidRequest
-from admit.signin.email_addresses import mailbox_of, network_of, normalise_email
+from admit.signin.email_addresses import Addressee, addressee_of, mailbox_of, network_of, normalise_email
 
 ADDRESSES = st.one_of(
     st.text(max_size=80),
@@ -82,6 +82,36 @@ def test_what_is_no_address_is_refused_with_a_sentence(typed: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         normalise_email(typed)
     assert caught.value.message.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("typed", "addressee"),
+    [
+        ("Bob@Example.com", Addressee("bob@example.com")),
+        ("a@x.com as B@y.com", Addressee("a@x.com", "b@y.com")),
+        (" a@x.com \t AS  b@y.com ", Addressee("a@x.com", "b@y.com")),
+        ("as@as.com as as@as.org", Addressee("as@as.com", "as@as.org")),
+    ],
+)
+def test_an_owner_may_name_whom_to_sign_in_as(typed: str, addressee: Addressee) -> None:
+    assert addressee_of(typed) == addressee
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "a@x.com as",
+        "as b@y.com",
+        "a@x.com as b",
+        "a@x.com as b@y.com as c@z.com",
+        "a@x.comasb@y.com",
+        " as ",
+        "",
+    ],
+)
+def test_what_names_no_two_people_is_refused(typed: str) -> None:
+    with pytest.raises(InvalidRequest):
+        addressee_of(typed)
 
 
 @given(ADDRESSES)

@@ -7,10 +7,13 @@ import ipaddress
 import re
 import unicodedata
 
+import msgspec
+
 from admit.accounts.domains import parse_domain
 from admit.errors import InvalidRequest
 
 ADDRESS_BYTES_MAX = 254  # RFC 5321 §4.5.3.1.3, less the angle brackets
+TYPED_CHARACTERS_MAX = 2 * ADDRESS_BYTES_MAX + 20
 LOCAL_BYTES_MAX = 64  # RFC 5321 §4.5.3.1.1
 DEMO_DOMAIN = "demo.local"
 
@@ -18,6 +21,24 @@ _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~.]+")
 """RFC 5322 §3.2.3 atext, and the dots between atoms."""
 _ON_BEHALF = re.compile(r"\s+as\s+", re.IGNORECASE)
 _DOTLESS_DOMAINS = frozenset({"gmail.com", "googlemail.com"})
+
+
+class Addressee(msgspec.Struct, frozen=True):
+    """Whose mailbox gets a code, and whom its owner wants to sign in as ("": as themselves). Normalised."""
+
+    email: str
+    acting_for: str = ""
+
+
+def addressee_of(text: str) -> Addressee:
+    """Reads what was typed as an email: an address, or `owner@example.com as person@example.com`.
+
+    Raises InvalidRequest. The second form is the Dexie Cloud contract's (§2), and never an address.
+    """
+    parts = _ON_BEHALF.split(text.strip()) if len(text) <= TYPED_CHARACTERS_MAX else [text]
+    if len(parts) == 2:
+        return Addressee(normalise_email(parts[0]), normalise_email(parts[1]))
+    return Addressee(normalise_email(text))
 
 
 def normalise_email(text: str) -> str:
@@ -30,7 +51,7 @@ def normalise_email(text: str) -> str:
     if len(address) > ADDRESS_BYTES_MAX:
         raise InvalidRequest(f"The email address is longer than {ADDRESS_BYTES_MAX} characters.")
     if _ON_BEHALF.search(address):
-        raise InvalidRequest("Signing in on behalf of someone else is not supported. Type one email address.")
+        raise InvalidRequest("One email address is needed here, not somebody as somebody else.")
     local, at, domain = address.partition("@")
     if not at or "@" in domain:
         raise InvalidRequest("An email address has exactly one @. Type it like name@example.com.")
