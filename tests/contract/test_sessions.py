@@ -44,6 +44,7 @@ async def test_first_login_opens_the_first_session(database: Database) -> None:
         public_key=key("laptop").pem,
         key_thumbprint="laptop",
         client_id="cli_1",
+        actor=None,
         scopes="ACCESS_DB GLOBAL_READ",
         created_at=NOW + 1,
         authenticated_at=NOW + 1,

@@ -61,7 +61,24 @@ async def test_every_text_comes_back_as_it_was_and_is_found_by_itself_alone(data
 
 
 async def test_missing_values_and_large_numbers_are_kept(database: Database) -> None:
-    row = ("app", "ses_1", "uid", "dev", 2**62, "ENROLLED", "pem", "thumb", None, "", 1, -5, None, 2**53, 0)
+    row = (
+        "app",
+        "ses_1",
+        "uid",
+        "dev",
+        2**62,
+        "ENROLLED",
+        "pem",
+        "thumb",
+        None,
+        None,
+        "",
+        1,
+        -5,
+        None,
+        2**53,
+        0,
+    )
 
     await database.write(partial(Transaction.write, statement=ADD_SESSIONS, rows=[row]))
 
@@ -122,7 +139,7 @@ async def test_a_statement_that_fails_in_the_middle_leaves_nothing(database: Dat
 
 def _session(name: str) -> tuple[object, ...]:
     return (
-        *("app", f"ses_{name}", "uid", "dev", ord(name), "ENROLLED", "pem", "thumb", "old", ""),
+        *("app", f"ses_{name}", "uid", "dev", ord(name), "ENROLLED", "pem", "thumb", "old", None, ""),
         *(1, 1, None, 1, 0),
     )
 

@@ -29,7 +29,8 @@ class Session(msgspec.Struct, frozen=True):
     """One enrollment; the fields are the columns of the table. `ordinal` counts those of a user on a device.
 
     `public_key` is the PEM whose owner may refresh until `refresh_until`. `client_id` is the API client that
-    vouched for the user, if one did. `newest_stamp` is the newest `time_stamp` of an accepted refresh.
+    vouched for the user, if one did, `actor` the owner who signed in as the user, if one did. `newest_stamp`
+    is the newest `time_stamp` of an accepted refresh.
     """
 
     app_id: str
@@ -41,6 +42,7 @@ class Session(msgspec.Struct, frozen=True):
     public_key: str
     key_thumbprint: str
     client_id: str | None
+    actor: str | None
     scopes: str
     created_at: int
     authenticated_at: int
@@ -50,7 +52,10 @@ class Session(msgspec.Struct, frozen=True):
 
 
 class OpenSession(msgspec.Struct, frozen=True, kw_only=True):
-    """A login that is due a session. `newcomer`: `user` was created in this very unit."""
+    """A login that is due a session. `newcomer`: `user` was created in this very unit.
+
+    `actor`: an owner, by email, who signs in as the user. It is no login of the user's.
+    """
 
     user: User
     newcomer: bool
@@ -61,6 +66,7 @@ class OpenSession(msgspec.Struct, frozen=True, kw_only=True):
     scopes: tuple[str, ...]
     refresh_until: int
     now: int
+    actor: str | None = None
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -109,6 +115,7 @@ RENEW = Change(
     (sessions.c.client_id, sessions.c.scopes, sessions.c.authenticated_at, sessions.c.refresh_until),
 )
 TOUCH_LOGIN = Change(users_table, (users_table.c.app_id, users_table.c.uid), (users_table.c.last_login_at,))
+FIND_EACH = Lookup(select(*SESSION_COLUMNS), (sessions.c.app_id, sessions.c.session_id))
 FIND = select(*SESSION_COLUMNS).where(
     sessions.c.app_id == bindparam("app"), sessions.c.session_id == bindparam("session")
 )
@@ -137,7 +144,7 @@ def open_or_renew(tx: Transaction, items: Sequence[OpenSession]) -> list[Opened 
     """
     residents = _lock_residents(tx, items)
     welcome = [item for item in items if _refusal(item, residents) is None]
-    _touch_logins(tx, [item for item in welcome if not item.newcomer])
+    _touch_logins(tx, [item for item in welcome if not item.newcomer and item.actor is None])
     devices.register(tx, [_device_of(item) for item in welcome])
     newest = _newest(tx, {_place_of(item) for item in welcome if not item.newcomer})
 
@@ -167,6 +174,12 @@ def find(tx: Transaction, app_id: str, session_id: str) -> Session | None:
     return None if row is None else session_of(row)
 
 
+def find_each(tx: Transaction, keys: list[Key]) -> list[Session | None]:
+    """The sessions of (app_id, session_id), as `find` has them. List form."""
+    found = {(row[0], row[1]): session_of(row) for row in FIND_EACH.rows(tx, keys)}
+    return [found.get(key) for key in keys]
+
+
 def end(tx: Transaction, app_id: str, session_id: str, now: int) -> bool:
     """Ends a session, which then cannot be refreshed. False: there is none that is ENROLLED."""
     row = tx.execute(END, {"app": app_id, "session": session_id, "now": now}).one_or_none()
@@ -192,7 +205,7 @@ def _lock_residents(tx: Transaction, items: Sequence[OpenSession]) -> dict[Key, 
 
 def _user_of(item: OpenSession, residents: Mapping[Key, User]) -> User:
     user = item.user if item.newcomer else residents[item.user.app_id, item.user.uid]
-    return replace(user, last_login_at=item.now)
+    return replace(user, last_login_at=item.now) if item.actor is None else user
 
 
 def _refusal(item: OpenSession, residents: Mapping[Key, User]) -> NoSession | None:
@@ -235,7 +248,11 @@ def _device_of(item: OpenSession) -> Device:
 
 
 def _may_renew(session: Session, item: OpenSession) -> bool:
-    return session.state == "ENROLLED" and session.key_thumbprint == item.public_key.thumbprint
+    return (
+        session.state == "ENROLLED"
+        and session.key_thumbprint == item.public_key.thumbprint
+        and session.actor == item.actor
+    )
 
 
 def _next_session(item: OpenSession, newest: Session | None) -> Session:
@@ -249,6 +266,7 @@ def _next_session(item: OpenSession, newest: Session | None) -> Session:
         public_key=item.public_key.pem,
         key_thumbprint=item.public_key.thumbprint,
         client_id=item.client_id,
+        actor=item.actor,
         scopes=" ".join(item.scopes),
         created_at=item.now,
         authenticated_at=item.now,

@@ -1,7 +1,7 @@
 """Refresh: the device signs its refresh token and the time with the key it showed at login.
 
-contracts/dexie-cloud.md §2. A `public_key` inside a refresh asks for a renewal of the key, which is not
-supported: it is ignored, never stored, and above all never used to verify.
+contracts/dexie-cloud.md §2. A `public_key` inside a refresh is to be the session's key from now on. Only the
+present key is asked whether it has signed, never the one that comes along.
 """
 
 from collections.abc import Sequence
@@ -9,9 +9,10 @@ from collections.abc import Sequence
 import msgspec
 import structlog
 
-from admit.accounts import sessions
+from admit.accounts import former_keys, sessions
+from admit.accounts.acting import may_act_for_others
 from admit.accounts.apps import App
-from admit.accounts.keys import verify_rsa
+from admit.accounts.keys import PublicKey, verify_rsa
 from admit.accounts.refreshes import Accepted, NotAccepted, Refresh, accept_refresh
 from admit.accounts.sessions import Session
 from admit.accounts.tokens import Mint
@@ -28,19 +29,24 @@ WRONG_CLOCK = "time_stamp is more than 10 minutes away from the server's clock. 
 WRONG_SIGNATURE = "The signature is not that of the key which signed in."
 NOT_VALID_HERE = "The refresh token is not valid here. Sign in again."
 CLIENT_ENDED = "The API client that vouched for this session was revoked or has a new secret. Sign in again."
+ACTOR_ENDED = "Whoever signed in as this person may not do so any more."
 STALE = "time_stamp is older than a refresh that was accepted before. Sign the present time."
 
 log = structlog.get_logger("admit.signin")
 
 
 class SignedRefresh(msgspec.Struct, frozen=True, kw_only=True):
-    """What the device sends. `time_stamp` is in UTC milliseconds, `signature` in standard padded base64."""
+    """What the device sends. `time_stamp` is in UTC milliseconds, `signature` in standard padded base64.
+
+    `new_key`: the key that it wants to sign with from now on.
+    """
 
     refresh_token: str
     time_stamp: int
     signing_algorithm: str
     signature: str
     scopes: tuple[str, ...] = ()
+    new_key: PublicKey | None = None
 
     def __repr__(self) -> str:
         return f"SignedRefresh({self.time_stamp})"
@@ -69,31 +75,53 @@ async def refresh(db: Database, mint: Mint, clock: Clock, app: App, request: Sig
         raise _refused(app, token.session_id, "token", NOT_VALID_HERE)
     if abs(now - request.time_stamp) > MARGIN_MS:
         raise _refused(app, token.session_id, "clock", WRONG_CLOCK)
-    session = await db.read(lambda tx: sessions.find(tx, app.app_id, token.session_id))
+    session = await db.read_together(sessions.find_each, (app.app_id, token.session_id))
     if session is None:
         raise _refused(app, token.session_id, "unknown", NOT_VALID_HERE)
-    if not verify_rsa(session.public_key, signed_bytes(request), request.signature):
+    signer = await _signer(db, session, request, now)
+    if signer is None:
         raise _refused(app, session.session_id, "signature", WRONG_SIGNATURE)
-    if not client_still_vouches(app, session):
+    if not client_still_vouches(app, session, now):
         raise _refused(app, session.session_id, "client", CLIENT_ENDED)
+    if session.actor is not None and not may_act_for_others(app, session.actor, now):
+        raise _refused(app, session.session_id, "actor", ACTOR_ENDED)
     scopes = _scopes_within(session, request.scopes)
     outcome = await db.write_together(
         accept_refresh,
         Refresh(
             app_id=app.app_id,
             session_id=session.session_id,
-            key_thumbprint=session.key_thumbprint,
+            key_thumbprint=signer,
             time_stamp=request.time_stamp,
             now=now,
+            new_key=request.new_key,
         ),
     )
     match outcome:
         case Accepted(user=user, session=continued):
-            log.info("refresh.accepted", app_id=app.app_id, session_id=session.session_id, uid=user.uid)
+            log.info(
+                "refresh.accepted",
+                app_id=app.app_id,
+                session_id=session.session_id,
+                uid=user.uid,
+                new_key=request.new_key is not None,
+            )
             return Refreshed(user, continued, scopes)
         case NotAccepted(reason=reason):
-            sentence = STALE if reason == "stale" else NOT_VALID_HERE
+            sentence = STALE if reason in ("stale", "used") else NOT_VALID_HERE
             raise _refused(app, session.session_id, reason, sentence)
+
+
+async def _signer(db: Database, session: Session, request: SignedRefresh, now: int) -> str | None:
+    """The thumbprint of the key that has signed: the session's, or the one that it has just replaced."""
+    if verify_rsa(session.public_key, signed_bytes(request), request.signature):
+        return session.key_thumbprint
+    former = await db.read(lambda tx: former_keys.find(tx, session.app_id, session.session_id))
+    if former is None or now >= former.until:
+        return None
+    if verify_rsa(former.public_key, signed_bytes(request), request.signature):
+        return former.key_thumbprint
+    return None
 
 
 def signed_bytes(request: SignedRefresh) -> bytes:
@@ -101,11 +129,13 @@ def signed_bytes(request: SignedRefresh) -> bytes:
     return request.refresh_token.encode() + str(request.time_stamp).encode()
 
 
-def client_still_vouches(app: App, session: Session) -> bool:
-    """Whether the API client behind the session, if there is one, still exists and has the same secret."""
+def client_still_vouches(app: App, session: Session, now: int) -> bool:
+    """Whether the API client behind the session, if there is one, still lives and has the same secret."""
     if session.client_id is None:
         return True
     client = app.clients.get(session.client_id)
+    if client is not None and not client.lives(now):
+        return False
     return client is not None and client.secret_changed_at <= session.authenticated_at
 
 
