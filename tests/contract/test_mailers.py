@@ -390,7 +390,7 @@ async def test_wrong_password_is_the_setup_and_not_the_mail(handler: Handler, au
         failed = await failure(mailer)
 
     assert not failed.permanent
-    assert "MAIL_URL" in str(failed)
+    assert "the user or the password of its URL" in str(failed)
 
 
 async def test_missing_password_is_the_setup_and_not_the_mail(handler: Handler) -> None:

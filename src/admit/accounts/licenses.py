@@ -21,8 +21,10 @@ def license_of(user: User, now: int) -> License:
 def end_of(user: User, now: int) -> End | None:
     """Which limit has ended the license at `now`; None while it lasts.
 
-    `validUntil` ends any type of user, `evalDaysLeft` only evaluations.
+    `validUntil` ends users of any type but demo, `evalDaysLeft` only evaluations.
     """
+    if user.type == "demo":
+        return None
     if user.valid_until <= now:
         return "validUntil"
     if user.type == "eval" and user.eval_days_left <= 0:

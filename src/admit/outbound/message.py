@@ -59,7 +59,7 @@ class Message(msgspec.Struct, frozen=True):
 
 def compose(mail: Mail, now: int) -> Message:
     """The message that `mail` becomes. Raises MailFailed where it cannot become one."""
-    sender = _sender(mail.sender)
+    sender = sender_of(mail.sender)
     to = _mailbox("", mail.to, "The address of the recipient")
     if not mail.text or len(mail.text) + len(mail.html) > BODY_CHARACTERS_MAX:
         raise MailFailed(
@@ -86,7 +86,8 @@ def compose(mail: Mail, now: int) -> Message:
     return Message(sender.addr_spec, to.addr_spec, content, needs_utf8)
 
 
-def _sender(text: str) -> Address:
+def sender_of(text: str) -> Address:
+    """The sender in `Name <address>` or in an address alone. Raises MailFailed."""
     named = _WITH_NAME.fullmatch(text.strip())
     if named is None:
         return _mailbox("", text.strip(), "The address of the sender")

@@ -1,6 +1,7 @@
 """Mails by SMTP, each through a connection that is tried before it is used again."""
 
 import asyncio
+import socket
 import ssl
 from collections import deque
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import msgspec
 
 from admit.clock import Clock
 from admit.errors import ConfigError
+from admit.outbound.addresses import EgressPolicy
 from admit.outbound.gate import refuse_inside_a_unit
 from admit.outbound.message import Mail, MailFailed, Message, compose
 
@@ -74,11 +76,20 @@ def mail_server(url: str) -> MailServer:
 class SmtpMailer:
     """Sends over CONNECTIONS_MAX connections at most and keeps them for the next mails.
 
-    `tls` replaces the machine's own certificate authorities.
+    `tls` replaces the machine's own certificate authorities. `egress` says which addresses may be reached at
+    all, for a server that is an app's own; None for the one of MAIL_URL, which the operator has named.
     """
 
-    def __init__(self, server: MailServer, clock: Clock, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        server: MailServer,
+        clock: Clock,
+        *,
+        tls: ssl.SSLContext | None = None,
+        egress: EgressPolicy | None = None,
+    ) -> None:
         self._server = server
+        self._egress = egress
         self._clock = clock
         self._tls = tls
         self._slots = asyncio.Semaphore(CONNECTIONS_MAX)
@@ -123,9 +134,11 @@ class SmtpMailer:
             else:
                 return line
         server = self._server
+        dialled = None if self._egress is None else await _dial(server, self._egress)
         client = aiosmtplib.SMTP(
             hostname=server.host,
-            port=server.port,
+            port=server.port if dialled is None else None,
+            sock=dialled,
             username=server.user,
             password=server.password if server.user else None,
             use_tls=server.tls,
@@ -134,7 +147,12 @@ class SmtpMailer:
             timeout=STEP_SECONDS_MAX,
             local_hostname=self._local_hostname,
         )
-        await client.connect()
+        try:
+            await client.connect()
+        except BaseException:
+            if dialled is not None:
+                dialled.close()
+            raise
         # Asking the resolver for our own name can take seconds; once is enough.
         self._local_hostname = client.local_hostname
         return _Line(client)
@@ -171,6 +189,34 @@ class _Line:
         self.client.close()
 
 
+async def _dial(server: MailServer, egress: EgressPolicy) -> socket.socket:
+    """A connection to an address that may be reached. Raises MailFailed when one of the name's may not be.
+
+    The address that was looked at is the one that is dialled: the name is not resolved again.
+    """
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(STEP_SECONDS_MAX):
+        found = await loop.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
+        for _, _, _, _, place in found:
+            if (refusal := egress.refusal(server.host, str(place[0]), server.port)) is not None:
+                raise MailFailed(refusal, permanent=False)
+        trouble: OSError = OSError("its name has no address")
+        for family, kind, protocol, _, place in found:
+            dialled = socket.socket(family, kind, protocol)
+            dialled.setblocking(False)
+            try:
+                await loop.sock_connect(dialled, place)
+            except OSError as error:
+                trouble = error
+                dialled.close()
+            except BaseException:
+                dialled.close()
+                raise
+            else:
+                return dialled
+    raise trouble
+
+
 async def _hand_over(client: aiosmtplib.SMTP, message: Message) -> None:
     await client.sendmail(
         message.sender,
@@ -200,12 +246,16 @@ def _failure(error: Exception, server: MailServer) -> MailFailed:
             return MailFailed(f"{host} cannot deliver to addresses such as this one.", permanent=True)
         case aiosmtplib.SMTPAuthenticationError():
             return MailFailed(
-                f"{host} refused the user or password of MAIL_URL: {_quoted(error)}", permanent=False
+                f"{host} refused the user or the password of its URL: {_quoted(error)}", permanent=False
             )
         case aiosmtplib.SMTPResponseException():
             return MailFailed(f"{host} refused: {_quoted(error)}", permanent=False)
         case ssl.SSLError() | aiosmtplib.SMTPException(__cause__=ssl.SSLError()):
-            remedy = "" if server.tls else " If it is a relay that you trust, add ?starttls=off to MAIL_URL."
+            remedy = (
+                ""
+                if server.tls
+                else " If it is a relay that you trust, add ?starttls=off to its URL (MAIL_URL)."
+            )
             return MailFailed(f"There is no TLS connection to {host}: {error}.{remedy}", permanent=False)
         case TimeoutError():
             return MailFailed(f"{host} did not answer in time.", permanent=False)

@@ -7,7 +7,8 @@ from admit.clock import Clock, new_id
 from admit.jobs import retry
 from admit.jobs.queue import Job, enqueue
 from admit.jobs.worker import Again, Done, GiveUp, Handler, Line, Outcome
-from admit.outbound.mail import Mail, Mailer, MailFailed
+from admit.outbound.mail import Mail, MailFailed
+from admit.signin.app_mail import MailerOf
 from admit.storage.sealing import KeyRing, SealBroken
 from admit.storage.transaction import Transaction
 
@@ -41,12 +42,12 @@ def post(tx: Transaction, sealed: SealedMail, now: int) -> None:
     enqueue(tx, app_id=sealed.app_id, kind=KIND, payload=sealed.payload, now=now, job_id=sealed.job_id)
 
 
-def line(ring: KeyRing, mailer: Mailer, clock: Clock, *, sender: str) -> Line:
+def line(ring: KeyRing, mailer_of: MailerOf, clock: Clock, *, sender: str) -> Line:
     """How the worker works off the jobs of this KIND. `sender` is the From of mails that name none."""
-    return Line(_handler(ring, mailer, clock, sender), retry.MAIL, SECONDS_MAX, AT_ONCE)
+    return Line(_handler(ring, mailer_of, clock, sender), retry.MAIL, SECONDS_MAX, AT_ONCE)
 
 
-def _handler(ring: KeyRing, mailer: Mailer, clock: Clock, sender: str) -> Handler:
+def _handler(ring: KeyRing, mailer_of: MailerOf, clock: Clock, sender: str) -> Handler:
 
     async def send(job: Job) -> Outcome:
         try:
@@ -58,7 +59,7 @@ def _handler(ring: KeyRing, mailer: Mailer, clock: Clock, sender: str) -> Handle
         # The same id on every try, so that mailboxes can drop the copy of a mail that was sent twice.
         mail = replace(order.mail, message_id=job.job_id, sender=order.mail.sender or sender)
         try:
-            await mailer.send(mail)
+            await (await mailer_of(job.app_id)).send(mail)
         except MailFailed as error:
             # Mail servers like to quote, and details are logged.
             detail = str(error).replace(mail.otp, "[code]") if mail.otp else str(error)

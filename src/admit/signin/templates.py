@@ -14,6 +14,7 @@ from jinja2 import StrictUndefined, Template, TemplateError, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from admit.accounts.app_settings import MailTemplates
+from admit.errors import InvalidRequest
 
 TEMPLATE_CHARACTERS_MAX = 50_000
 TEMPLATE_NODES_MAX = 500  # compiling takes about 0.2 ms a variable, on the loop that serves everyone
@@ -25,13 +26,31 @@ log = structlog.get_logger("admit.signin")
 Part = Literal["subject", "text", "html"]
 
 
-class Variables(msgspec.Struct, frozen=True, kw_only=True, rename={"origin_name": "originName"}):
-    """What a template may name: `{{ otp }}`, `{{ originName }}` (the app), `{{ email }}`, `{{ minutes }}`."""
+_RENAMED = {"origin_name": "originName", "acting_for": "actingFor"}
+
+
+class Variables(msgspec.Struct, frozen=True, kw_only=True, rename=_RENAMED):
+    """What a template may name: `{{ otp }}`, `{{ originName }}` (the app), `{{ email }}`, `{{ minutes }}`.
+
+    `{{ actingFor }}` is whom an owner signs in as. Only our own words for owners need it; else it is empty.
+    """
 
     otp: str
     origin_name: str
     email: str
     minutes: int
+    acting_for: str = ""
+
+
+class TestData(msgspec.Struct, frozen=True, kw_only=True, rename=_RENAMED):
+    """What a test mail is to say in the places of the variables. "" and 0 leave it to us."""
+
+    __test__ = False  # it is no test, whatever its name
+
+    otp: str = ""
+    origin_name: str = ""
+    email: str = ""
+    minutes: int = 0
 
 
 class Rendered(msgspec.Struct, frozen=True):
@@ -69,6 +88,65 @@ as {{ email }}. Never give the code to anyone, whoever asks.</p>
 """,
 )
 
+ACTING = MailTemplates(
+    subject="{{ otp }} signs you in to {{ originName }} as {{ actingFor }}",
+    text="""\
+Your code to sign in to {{ originName }} AS {{ actingFor }} is
+
+    {{ otp }}
+
+Whoever types it sees everything that {{ actingFor }} sees, for a day.
+It works once, within {{ minutes }} minutes.
+
+If you, {{ email }}, did not ask to sign in as somebody else, tell the code to nobody, whoever asks:
+somebody is trying to read that person's data with your help.
+""",
+    html="""\
+<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><title>Signing in as somebody else</title></head>
+<body style="margin:0;padding:24px;font:16px/1.5 system-ui,sans-serif;color:#1b1b1f;background:#ffffff">
+<p>Your code to sign in to <strong>{{ originName }}</strong> as <strong>{{ actingFor }}</strong> is</p>
+<p style="font:700 32px/1.2 ui-monospace,monospace;letter-spacing:2px;margin:16px 0">{{ otp }}</p>
+<p>Whoever types it sees everything that {{ actingFor }} sees, for a day. It works once, within {{ minutes }}
+minutes.</p>
+<p style="color:#5c5c66">If you, {{ email }}, did not ask to sign in as somebody else, tell the code to
+nobody, whoever asks: somebody is trying to read that person's data with your help.</p>
+</body>
+</html>
+""",
+)
+"""Words of the mail to an owner who wants to sign in as somebody else."""
+
+CONNECTING = MailTemplates(
+    subject="{{ otp }} lets a command manage {{ originName }}",
+    text="""\
+Your code to manage {{ originName }} with the dexie-cloud command is
+
+    {{ otp }}
+
+Whoever types it can read and change everything in {{ originName }}.
+It works once, within {{ minutes }} minutes.
+
+If you, {{ email }}, are not connecting that command at this moment, tell the code to nobody, whoever asks.
+""",
+    html="""\
+<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><title>Connecting a command</title></head>
+<body style="margin:0;padding:24px;font:16px/1.5 system-ui,sans-serif;color:#1b1b1f;background:#ffffff">
+<p>Your code to manage <strong>{{ originName }}</strong> with the dexie-cloud command is</p>
+<p style="font:700 32px/1.2 ui-monospace,monospace;letter-spacing:2px;margin:16px 0">{{ otp }}</p>
+<p>Whoever types it can read and change everything in {{ originName }}. It works once, within {{ minutes }}
+minutes.</p>
+<p style="color:#5c5c66">If you, {{ email }}, are not connecting that command at this moment, tell the code to
+nobody, whoever asks.</p>
+</body>
+</html>
+""",
+)
+"""Words of the mail to who connects a command: an app's own words are for its people."""
+
 _NAMES = frozenset(field.encode_name for field in msgspec.structs.fields(Variables))
 _BREAKS = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _FILTERS = frozenset({"upper", "lower", "title", "trim", "e", "escape", "urlencode"})
@@ -89,6 +167,20 @@ _NODES = (
 )
 _plain = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
 _markup = _plain.overlay(autoescape=True)
+
+
+def check(given: MailTemplates) -> MailTemplates:
+    """Returns `given` where it can be used. Raises InvalidRequest with a sentence for the operator."""
+    for part in get_args(Part):
+        if problem := problem_of(part, getattr(given, part)):
+            raise InvalidRequest(problem)
+    return given
+
+
+def in_force(own: MailTemplates | None) -> MailTemplates:
+    """What mails are made of: an app's own parts, and ours where it has none."""
+    words = {part: (getattr(own, part) if own else "") or getattr(DEFAULT, part) for part in get_args(Part)}
+    return MailTemplates(**words)
 
 
 def problem_of(part: Part, source: str) -> str | None:
