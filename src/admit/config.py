@@ -31,9 +31,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     migrate: Literal["auto", "manual"]
     """Whether a starting server brings the schema up to date itself."""
     public_url: str
-    """The address that users open, without a slash at its end. Issuer of every token is PUBLIC_URL/<app>."""
+    """The address that users open, without a slash at its end. Issuer of tokens is PUBLIC_URL/<app>.
+
+    An app to which a host is mapped has that host as its issuer instead.
+    """
     secret_key: str
-    """The key ring, newest key first, separated by commas; "": one is kept beside the SQLite file."""
+    """The key ring, newest key first, separated by commas; "": one is kept beside the SQLite file.
+
+    To exchange a key, put the new one in front and start every server: what lasts is sealed anew. Once the
+    old one is dropped, clients need new secrets, operators new tokens, and people sign in again.
+    """
     mail_url: str
     """`smtp://…`, `smtps://…`, `file:///path/mails.jsonl` or `inbox:` (a page, on loopback only)."""
     mail_sender: str
@@ -45,11 +52,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     otp_seconds: int
     """Life of a mailed code, 30 s to 1 day."""
     trusted_proxies: tuple[Network, ...]
-    """Networks whose X-Forwarded-For and X-Forwarded-Proto are believed."""
+    """Networks whose X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host are believed."""
     egress_allow: str
     """Private hosts and CIDR blocks that hooks may reach all the same, separated by commas."""
     rate_limits: str
-    """`on` (the contract's figures), `off`, or the path of a TOML file with other figures."""
+    """`on` (the contract's figures), `off`, or the path of a TOML file with other figures.
+
+    In the file, `syncs_eval = {count = 50, window_seconds = 300}` and the like. What it does not name stays
+    as it is; docs/decisions/0018 lists the names.
+    """
     host: str
     """The address to listen on."""
     port: int
@@ -264,6 +275,8 @@ def _derive(values: dict[str, Any], problems: list[str]) -> None:
 def _database(text: str) -> str:
     if text.startswith("postgres://"):
         text = "postgresql://" + text.removeprefix("postgres://")
+    if text.startswith("sqlite:") and "?" in text:
+        raise ValueError("has a ?, behind which SQLite would read options. Admit opens the file as it stands")
     if text.startswith("sqlite:///") and text.removeprefix("sqlite:///") not in ("", ":memory:"):
         return text
     if text.startswith("postgresql://") and _split(text).hostname:

@@ -108,6 +108,12 @@ def test_service_links_of_kubernetes_are_not_settings() -> None:
     assert Settings.load(links).port == 8080
 
 
+@pytest.mark.parametrize("options", ["?mode=ro", "?nolock=1&immutable=1", "?"])
+def test_options_behind_a_sqlite_file_are_refused(options: str) -> None:
+    message = complaint({"ADMIT_DATABASE_URL": f"sqlite:///admit.db{options}"})
+    assert message.startswith("DATABASE_URL has a ?, behind which SQLite would read options.")
+
+
 @pytest.mark.parametrize("name", [setting.name for setting in SETTINGS if setting.secret])
 def test_wrong_secret_is_not_repeated(name: str, tmp_path: Path) -> None:
     wrong = f"gopher://admit:{SECRET}@example.com"

@@ -18,6 +18,7 @@ from admit.errors import Forbidden, Refused
 from admit.storage.transaction import Transaction
 from admit.web.bearer import bearer_if_any, require
 from admit.web.operations import Call, Operation
+from admit.web.rate_limits import count_sync
 
 SYNC_BYTES_MAX = 4_000_000
 ANONYMOUS_BYTES_MAX = 262_144
@@ -76,13 +77,17 @@ async def sync(call: Call) -> Response:
     """Lets the client settle; counts the day as active."""
     app = await call.app()
     claims = bearer_if_any(call, app)
+    told = {} if claims is not None else await count_sync(call, app, None)
     request = await call.json(
         SyncRequest, bytes_max=ANONYMOUS_BYTES_MAX if claims is None else SYNC_BYTES_MAX
     )
     realms = [PUBLIC_REALM]
     if claims is not None:
         require(claims, "ACCESS_DB")
-        user = await _active(call, app, claims.sub)
+        user = await _resident(call, app, claims.sub)
+        told = await count_sync(call, app, user)
+        if claims.act is None:  # an owner who acts for a person costs that person no day
+            user = await _active(call, app, user)
         _check_license(user, call.gateway.clock(), first_pull=_is_first_pull(request, claims.sub))
         realms.append(claims.sub)
     if _carries_changes(request):
@@ -91,23 +96,35 @@ async def sync(call: Call) -> Response:
             "List the tables in unsyncedTables of db.cloud.configure().",
             code=SYNC_NOT_AVAILABLE,
         )
-    return call.answer(SyncAnswer(db_id=app.app_id, realms=realms, schema=request.schema))
+    return call.answer(SyncAnswer(db_id=app.app_id, realms=realms, schema=request.schema), headers=told)
 
 
-async def _active(call: Call, app: App, user_id: str) -> User:
-    """The user, whose day has been counted. Only the first sync of a day writes."""
-    now = call.gateway.clock()
+async def _resident(call: Call, app: App, user_id: str) -> User:
+    """The user of a token. Raises Refused for one who was deleted."""
 
     def find(tx: Transaction) -> User | None:
         return users.by_user_id(tx, [(app.app_id, user_id)]).get((app.app_id, user_id))
 
     user = await call.gateway.db.read(find)
-    if user is not None and after_activity(user, now) != user:
-        activity = Activity(app_id=app.app_id, uid=user.uid, now=now)
-        user = await call.gateway.db.write_together(count_active_days, activity)
     if user is None:
-        raise Refused("This user does not exist any more.", code="user_not_found")
+        raise _deleted()
     return user
+
+
+async def _active(call: Call, app: App, user: User) -> User:
+    """The user, whose day has been counted. Only the first sync of a day writes."""
+    now = call.gateway.clock()
+    if after_activity(user, now) == user:
+        return user
+    activity = Activity(app_id=app.app_id, uid=user.uid, now=now)
+    counted = await call.gateway.db.write_together(count_active_days, activity)
+    if counted is None:
+        raise _deleted()
+    return counted
+
+
+def _deleted() -> Refused:
+    return Refused("This user does not exist any more.", code="user_not_found")
 
 
 def _check_license(user: User, now: int, *, first_pull: bool) -> None:
@@ -145,6 +162,12 @@ OPERATIONS = (
         body_media_types=("application/tson", "application/json"),
         body_bytes_max=SYNC_BYTES_MAX,
         answer=SyncAnswer,
-        codes=(SYNC_NOT_AVAILABLE, "license_expired", "license_deactivated", "user_not_found"),
+        codes=(
+            SYNC_NOT_AVAILABLE,
+            "license_expired",
+            "license_deactivated",
+            "user_not_found",
+            "rate_limited",
+        ),
     ),
 )

@@ -11,8 +11,9 @@ from starlette.responses import Response
 
 from admit.errors import InvalidRequest, InvalidToken
 from admit.signin import client_credentials
-from admit.web.bearer import bearer, issuer_of, still_stands
+from admit.web.bearer import bearer, still_stands
 from admit.web.operations import Call, Operation, read_body
+from admit.web.rate_limits import count_rest
 
 FORM_BYTES_MAX = 32_768
 FORM_FIELDS_MAX = 20
@@ -43,9 +44,10 @@ async def validate(call: Call) -> Response:
     """The claims of the bearer token, for backends of the app. 401 where it is not good any more."""
     app = await call.app()
     claims = bearer(call, app)
+    told = await count_rest(call, app, claims, prod=True)
     if not await still_stands(call.gateway, app, claims):
         raise InvalidToken("The session behind this token has ended.")
-    return call.answer(Valid(True, claims.raw))
+    return call.answer(Valid(True, claims.raw), headers=told)
 
 
 async def introspect(call: Call) -> Response:
@@ -55,12 +57,12 @@ async def introspect(call: Call) -> Response:
     presented = client_credentials.credentials_of(
         form.get("client_id"), form.get("client_secret"), call.header("authorization")
     )
-    client_credentials.authenticate(app, call.gateway.ring, presented)
+    client_credentials.authenticate(app, call.gateway.ring, presented, call.gateway.clock())
     if "token" not in form:
         raise InvalidRequest("token is missing.")
     gateway = call.gateway
     try:
-        claims = gateway.mint.verify(form["token"], app_id=app.app_id, issuer=issuer_of(gateway, app))
+        claims = gateway.mint.verify(form["token"], app_id=app.app_id)
     except InvalidToken:
         return call.answer({"active": False})
     if not await still_stands(gateway, app, claims):
@@ -107,7 +109,7 @@ OPERATIONS = (
         summary="Says whether an access token is valid, and what it claims",
         access="person",
         answer=Valid,
-        codes=("invalid_token",),
+        codes=("invalid_token", "rate_limited"),
     ),
     Operation(
         method="POST",
