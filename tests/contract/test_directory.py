@@ -165,7 +165,7 @@ async def test_names_nobody_bears_cost_neither_questions_nor_memory(
             await directory.app(f"guess-{number}")
     assert wire.reads <= 2
     assert directory._snapshots == {}
-    assert set(directory._listed) == {"demo"}
+    assert set(directory._listed.ids) == {"demo"}
 
 
 async def test_a_crowd_before_a_cold_directory_asks_once(

@@ -96,7 +96,7 @@ def _add(tx: Transaction, ring: KeyRing, *, generation: int, signs_from: int, no
     row = {
         "key_id": key_id,
         "generation": generation,
-        "sealed": ring.seal(private, _place(key_id)),
+        "sealed": ring.seal(private, place_of_signing_key(key_id)),
         "created_at": now,
         "signs_from": signs_from,
         "published_until": None,
@@ -109,7 +109,7 @@ def _add(tx: Transaction, ring: KeyRing, *, generation: int, signs_from: int, no
 
 def _open(ring: KeyRing, key_id: str, sealed: str) -> ECKey:
     try:
-        private = ring.unseal(sealed, _place(key_id))
+        private = ring.unseal(sealed, place_of_signing_key(key_id))
     except SealBroken as error:
         raise ConfigError(
             "SECRET_KEY does not open the signing keys of this database. Give the key that the database was "
@@ -118,5 +118,6 @@ def _open(ring: KeyRing, key_id: str, sealed: str) -> ECKey:
     return ECKey.import_key(private, {"kid": key_id, "use": "sig", "alg": "ES256"})
 
 
-def _place(key_id: str) -> str:
+def place_of_signing_key(key_id: str) -> str:
+    """Where a signing key is sealed for."""
     return f"signing_keys.sealed//{key_id}"

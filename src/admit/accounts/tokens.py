@@ -51,8 +51,17 @@ class Minted(msgspec.Struct, frozen=True):
         return f"Minted(expires_at_ms={self.expires_at_ms})"
 
 
+class Actor(msgspec.Struct, frozen=True):
+    """Who acts in the name of the subject: an owner, by email. RFC 8693 §4.1."""
+
+    sub: str
+
+
 class AccessClaims(msgspec.Struct, frozen=True, kw_only=True):
-    """What a valid access token says. `raw`: all of its claims as JSON. Times are in seconds."""
+    """What a valid access token says. `raw`: all of its claims as JSON. Times are in seconds.
+
+    `client_since` alone is in UTC ms: when the client `client_id` got the secret by which it had signed in.
+    """
 
     iss: str
     aud: str
@@ -65,7 +74,9 @@ class AccessClaims(msgspec.Struct, frozen=True, kw_only=True):
     name: str = ""
     license: str = ""
     client_id: str | None = None
+    client_since: int = 0
     sid: str | None = None
+    act: Actor | None = None
     nbf: int | None = None
     raw: msgspec.Raw = msgspec.Raw(b"{}")
 
@@ -129,10 +140,7 @@ class Mint:
         """
         now_ms = self._clock()
         now = now_ms // 1_000
-        begins = now if not_before_ms is None else max(now, -(-not_before_ms // 1_000))
-        seconds = self._access_token_seconds if expires_in_seconds is None else expires_in_seconds
-        if seconds < 1 or begins + seconds > now + TOKEN_SECONDS_MAX:
-            raise InvalidRequest(f"An access token lives for 1 second to {TOKEN_SECONDS_MAX // 86_400} days.")
+        begins, seconds = self.life(now, expires_in_seconds, not_before_ms)
         payload = {name: value for name, value in claims.items() if value is not None} | {
             "iss": issuer,
             "aud": app_id,
@@ -147,10 +155,22 @@ class Mint:
         signature = _encode(_ES256.sign(signed.encode(), key.private))
         return Minted(f"{signed}.{signature}", (begins + seconds) * 1_000)
 
-    def verify(self, token: str, *, app_id: str, issuer: str) -> AccessClaims:
+    def life(self, now: int, expires_in_seconds: int | None, not_before_ms: int | None) -> tuple[int, int]:
+        """When a token that is asked for at `now` (seconds) would begin, and for how many seconds it lives.
+
+        Raises InvalidRequest as `access` does: doors ask before they let anybody in.
+        """
+        begins = now if not_before_ms is None else max(now, -(-not_before_ms // 1_000))
+        seconds = self._access_token_seconds if expires_in_seconds is None else expires_in_seconds
+        if seconds < 1 or begins + seconds > now + TOKEN_SECONDS_MAX:
+            raise InvalidRequest(f"An access token lives for 1 second to {TOKEN_SECONDS_MAX // 86_400} days.")
+        return begins, seconds
+
+    def verify(self, token: str, *, app_id: str) -> AccessClaims:
         """What `token` says, if this app has issued it and it is valid now. Raises InvalidToken.
 
-        The app is told by `aud`, which no change of addresses can hand to another app, and by `iss`.
+        The app is told by `aud` alone, which no change of addresses can hand to another app. `iss` is for
+        others: it is the app's address at the time, and a token outlives a change of address.
         """
         if len(token) > TOKEN_CHARACTERS_MAX or token.count(".") != 2:
             raise InvalidToken("The access token is malformed.")
@@ -163,7 +183,7 @@ class Mint:
         if not _is_signed(f"{header}.{payload}", signature, key.private):
             raise InvalidToken("The signature of the access token is wrong.")
         claims = _claims_of(payload)
-        self._check(claims, app_id=app_id, issuer=issuer)
+        self._check(claims, app_id=app_id)
         return claims
 
     def refresh(self, *, app_id: str, session_id: str, expires_at: int) -> str:
@@ -193,9 +213,9 @@ class Mint:
         """The JSON Web Key Set (RFC 7517 §5) of all keys whose tokens may be about, and of the next one."""
         return {"keys": [_public_jwk(key) for key in self._keys if self._is_published(key)]}
 
-    def _check(self, claims: AccessClaims, *, app_id: str, issuer: str) -> None:
+    def _check(self, claims: AccessClaims, *, app_id: str) -> None:
         now = self._clock() // 1_000
-        if claims.aud != app_id or claims.iss != issuer:
+        if claims.aud != app_id:
             raise InvalidToken("The access token belongs to another app.")
         if now >= claims.exp:
             raise InvalidToken("The access token has expired.")

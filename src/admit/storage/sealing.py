@@ -76,6 +76,11 @@ class KeyRing(msgspec.Struct, frozen=True):
                 f"The sealed value at {place} was changed or put there from elsewhere."
             ) from error
 
+    @property
+    def mark(self) -> str:
+        """What the values begin with that the newest key has sealed."""
+        return f"{VERSION}.{_key_id(self.keys[0])}."
+
     def digest(self, purpose: str, value: str) -> str:
         """A keyed digest of `value` for `purpose`, under the newest key: 43 characters of base64url."""
         return _encode(_mac(self.keys[0], purpose, value.encode()))

@@ -27,11 +27,16 @@ def client_address(peer: str, forwarded_for: Sequence[str], trusted: Sequence[Ne
 
 def client_scheme(peer: str, scheme: str, forwarded_proto: Sequence[str], trusted: Sequence[Network]) -> str:
     """The scheme that the client used: what a trusted `peer` says in X-Forwarded-Proto, else `scheme`."""
-    address = _parsed(peer)
-    if not forwarded_proto or address is None or not _is_trusted(address, trusted):
+    if not forwarded_proto or not is_trusted(peer, trusted):
         return scheme
     told = forwarded_proto[-1].rsplit(",", 1)[-1].strip().lower()
     return told if told in ("http", "https") else scheme
+
+
+def is_trusted(peer: str, trusted: Sequence[Network]) -> bool:
+    """Whether `peer` is a proxy whose forwarding headers are believed."""
+    address = _parsed(peer) if trusted else None
+    return address is not None and _is_trusted(address, trusted)
 
 
 def _is_trusted(address: Address, trusted: Sequence[Network]) -> bool:
