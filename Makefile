@@ -9,6 +9,8 @@ BIN := .venv/bin
 PYTEST = TMPDIR=$$(scripts/fast-tmp) $(BIN)/pytest
 PYTHON_CODE := src tests bench examples scripts
 PAGE := examples/first-login/page
+COMMAND := tests/dexie_cloud
+COMMAND_PACKAGES := $(COMMAND)/node_modules/.package-lock.json
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -16,10 +18,10 @@ help: ## List the targets
 serve: setup $(PAGE)/dist/app.js ## Make a demo app, serve it with a page to sign in on, and print the addresses
 	@exec $(BIN)/python examples/first-login/serve.py
 
-test: lint debian $(PAGE)/dist/app.js ## Run every check and every test, on both databases and in a browser
+test: lint debian $(PAGE)/dist/app.js $(COMMAND_PACKAGES) ## Run every check and every test, on both databases and in a browser
 	@$(PYTEST) -n 2 --dist loadfile tests
 
-check: lint debian ## What CI runs first: lint, then unit, structure and contract tests
+check: lint debian $(COMMAND_PACKAGES) ## What CI runs first: lint, then unit, structure and contract tests
 	@$(PYTEST) -n 2 --dist loadfile tests/unit tests/structure tests/contract
 
 lint: setup ## ruff, mypy --strict and import-linter
@@ -41,8 +43,9 @@ browser: setup debian $(PAGE)/dist/app.js ## Sign in with the published dexie-cl
 mutants: setup debian ## Take each protection of docs/security.md away and see its test fail
 	@$(BIN)/python -m scripts.mutants
 
-bench: setup debian ## Measure first logins on both databases
+bench: setup debian ## Measure first logins, and what a million people cost, on both databases
 	@$(BIN)/python -m bench.first_login
+	@$(BIN)/python -m bench.users
 
 docs: setup ## Write the pages that are made from the code
 	@$(BIN)/python -m scripts.docs
@@ -50,7 +53,7 @@ docs: setup ## Write the pages that are made from the code
 setup: .cache/python ## Install what serving needs into .venv
 
 clean: ## Forget everything that was installed or built
-	rm -rf .cache .tools .venv $(PAGE)/node_modules $(PAGE)/dist
+	rm -rf .cache .tools .venv $(PAGE)/node_modules $(PAGE)/dist $(COMMAND)/node_modules
 
 .tools/bin/uv:
 	@scripts/get-uv
@@ -65,6 +68,11 @@ clean: ## Forget everything that was installed or built
 
 $(PAGE)/dist/app.js: $(PAGE)/package-lock.json $(wildcard $(PAGE)/src/*) scripts/bundle | .cache/node
 	@scripts/bundle $(PAGE)
+
+# The published dexie-cloud command, which the tests run.
+$(COMMAND_PACKAGES): $(COMMAND)/package-lock.json scripts/bundle | .cache/node
+	@scripts/bundle $(COMMAND)
+	@touch $@
 
 # What the tests need beside Python packages; Playwright's driver needs libatomic1. Cheap when nothing is missing,
 # so it has no mark: what was there may be gone.
