@@ -6,11 +6,13 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime, timedelta
 
 Clock = Callable[[], int]
 """Returns the current time in UTC milliseconds since 1970. Tests supply their own."""
 
 DAY_MS = 86_400_000
+_EPOCH = datetime(1970, 1, 1)
 STORE_BYTES = 4_096
 
 
@@ -22,6 +24,11 @@ def now() -> int:
 def utc_day(at_ms: int) -> int:
     """The number of whole UTC days between 1970 and `at_ms`."""
     return at_ms // DAY_MS
+
+
+def iso_date(at_ms: int) -> str:
+    """ISO 8601 in UTC as JavaScript writes it: `2023-10-27T22:10:29.922Z`."""
+    return (_EPOCH + timedelta(milliseconds=at_ms)).isoformat(timespec="milliseconds") + "Z"
 
 
 def new_id(prefix: str) -> str:

@@ -15,6 +15,7 @@ AdmitError
 ├── NotFound                    no such thing in this app                            not_found
 ├── Conflict                    it exists already or has changed meanwhile           conflict
 ├── RateLimited                 too many; try again later                            rate_limited
+├── NotBuilt                    part of the contract, but not of this server         not_built
 └── Unavailable                 not now; try again in a moment                       temporarily_unavailable
     └── StorageUnavailable      the database does not answer                         storage_unavailable
 """
@@ -106,6 +107,12 @@ class Conflict(AdmitError):
     """It exists already, or somebody changed it meanwhile."""
 
     code = "conflict"
+
+
+class NotBuilt(AdmitError):
+    """The contract has it and this server does not. The message says so, and what to do instead."""
+
+    code = "not_built"
 
 
 class RateLimited(AdmitError):

@@ -12,8 +12,9 @@ import msgspec
 import structlog
 
 from admit import clock as real_clock
-from admit.accounts import expiry
+from admit.accounts import expiry, former_keys
 from admit.accounts.directory import Directory
+from admit.accounts.resealing import reseal
 from admit.accounts.tokens import Mint
 from admit.clock import Clock
 from admit.config import Settings
@@ -24,9 +25,13 @@ from admit.jobs.worker import Line, Worker
 from admit.outbound.addresses import EgressPolicy
 from admit.outbound.http import HttpClient
 from admit.outbound.mail import Mailer, mailer_for
-from admit.signin import limits, mail_job, one_time_codes
+from admit.signin import known_networks, limits, mail_job, one_time_codes
+from admit.signin.app_mail import AppMailers
+from admit.signin.demo import DemoUsers
 from admit.signin.email_code import EmailCodes
 from admit.signin.limits import Limits
+from admit.signin.meter import Meter
+from admit.signin.trial_mails import TestMails
 from admit.storage import migrate
 from admit.storage.database import Database
 from admit.storage.key_file import load_or_make_key
@@ -35,6 +40,7 @@ from admit.storage.sealing import KeyRing
 
 HOUSEKEEPING_EVERY_SECONDS = 600.0
 PRUNE_ROWS = 500
+RESEALED_ROWS = 100
 DAY_MS = real_clock.DAY_MS
 
 log = structlog.get_logger("admit.gateway")
@@ -65,8 +71,13 @@ class Gateway:
         self.mailer = mailer
         self.egress = egress
         self.directory = Directory(db, ring)
+        self.mailers = AppMailers(mailer, self.directory, egress, clock)
         self.mint = Mint(db, ring, clock, settings.access_token_seconds, settings.refresh_token_days)
-        self.codes = EmailCodes(db, ring, clock, limits_of(settings), settings.otp_seconds)
+        self.limits = limits_of(settings)
+        self.meter = Meter(db, ring, clock)
+        self.codes = EmailCodes(db, ring, clock, self.limits, settings.otp_seconds)
+        self.test_mails = TestMails(db, ring, clock, self.limits, self.mailers, settings.mail_sender)
+        self.demo_users = DemoUsers(db, ring, clock, self.limits)
         self.door = Door(db, ring, http, clock, settings.refresh_token_days * DAY_MS)
         self._closing = AsyncExitStack()
 
@@ -91,6 +102,7 @@ class Gateway:
             opened.push_async_callback(mailer.close)
             gateway = cls(settings, clock=clock, db=db, ring=ring, http=http, mailer=mailer, egress=egress)
             opened.callback(gateway.directory.close)
+            opened.push_async_callback(gateway.mailers.close)
             await gateway.mint.load()
             opened.push_async_callback(gateway.mint.close)
             opened.push_async_callback(gateway.door.close)
@@ -109,7 +121,7 @@ class Gateway:
             await self.db.write(admissions.release_all)
         lines = {
             mail_job.KIND: mail_job.line(
-                self.ring, self.mailer, self.clock, sender=self.settings.mail_sender
+                self.ring, self.mailers.mailer_of, self.clock, sender=self.settings.mail_sender
             ),
             expiry.JOB_KIND: Line(expiry.handler(self.clock)),
         }
@@ -121,14 +133,24 @@ class Gateway:
         opened.push_async_callback(_end, keeping)
 
     async def _keep_house(self) -> None:
-        """Forgets what has expired, a little at a time."""
+        """Seals anew what a former key has sealed, then forgets what has expired, a little at a time."""
+        try:
+            await self._reseal()
+        except Exception as error:
+            log.warning("housekeeping.failed", cause=type(error).__name__)
         while True:
-            for prune in (one_time_codes.prune, limits.prune):
+            for prune in (one_time_codes.prune, known_networks.prune, limits.prune, former_keys.prune):
                 try:
                     await self._prune(prune)
                 except Exception as error:
                     log.warning("housekeeping.failed", cause=type(error).__name__)
             await asyncio.sleep(real_clock.jitter(HOUSEKEEPING_EVERY_SECONDS))
+
+    async def _reseal(self) -> None:
+        while anew := await self.db.write(
+            partial(reseal, ring=self.ring, rows_max=RESEALED_ROWS), patient=True
+        ):
+            log.info("sealed.anew", rows=anew)
 
     async def _prune(self, prune: Prune) -> None:
         """Runs `prune` in small units until nothing is left, so that logins pass."""

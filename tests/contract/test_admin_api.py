@@ -1,5 +1,6 @@
 """The admin API: what operators and commands do, and who may."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -32,6 +33,8 @@ async def test_new_app_is_shown_whole_and_without_secrets(served: Served) -> Non
     assert shown.json == made.json
     assert shown.json | {"app_id": "", "created_at": 0} == {
         "name": "notes",
+        "former_names": [],
+        "hosts": [],
         "app_id": "",
         "database_url": f"{served.gateway.settings.public_url}/notes",
         "user_ids": "email",
@@ -42,6 +45,7 @@ async def test_new_app_is_shown_whole_and_without_secrets(served: Served) -> Non
             "refuse_hopeless_at_step_1": False,
             "mail_sender": "",
             "mail_templates": None,
+            "warn_days": 0,
         },
         "owners": [OWNER],
         "origins": [],
@@ -213,6 +217,32 @@ async def test_simulation_knows_who_lives_here(served: Served) -> None:
     assert (await api(served, "POST", "apps/notes/policy/simulation", {})).status == 400
 
 
+async def test_settings_that_two_change_at_once_are_both_changed(served: Served) -> None:
+    await served.app()
+    changes: list[dict[str, object]] = [
+        {"eval_days": 7},
+        {"mail_sender": "login@example.com"},
+        {"refuse_hopeless_at_step_1": True},
+    ]
+    answers = await asyncio.gather(
+        *(api(served, "POST", "apps/notes/settings", change) for change in changes * 5)
+    )
+    assert {answer.status for answer in answers} == {200}
+    settings = (await api(served, "GET", "apps/notes")).json["settings"]
+    assert {**changes[0], **changes[1], **changes[2]}.items() <= settings.items()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"eval_days": -1}, {"eval_days": None}, {"mail_sender": "nobody"}, {"evalDays": 7}, {"mail_sender": 7}],
+)
+async def test_a_wrong_setting_changes_nothing(served: Served, wrong: dict[str, object]) -> None:
+    await served.app()
+    before = (await api(served, "GET", "apps/notes")).json
+    assert (await api(served, "POST", "apps/notes/settings", wrong)).status == 400
+    assert (await api(served, "GET", "apps/notes")).json == before
+
+
 async def test_settings_are_replaced_and_checked(served: Served) -> None:
     await served.app()
     settings = {
@@ -225,7 +255,7 @@ async def test_settings_are_replaced_and_checked(served: Served) -> None:
         },
     }
     put = await api(served, "PUT", "apps/notes/settings", settings)
-    assert put.json["settings"] == settings | {"refuse_hopeless_at_step_1": False}
+    assert put.json["settings"] == settings | {"refuse_hopeless_at_step_1": False, "warn_days": 0}
     broken = {"subject": "x", "text": "{{ otp", "html": ""}
     for wrong in (
         {"eval_days": -1},

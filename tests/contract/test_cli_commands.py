@@ -99,8 +99,16 @@ def test_a_second_app_of_that_name_a_reserved_name_and_no_name_are_refused(
         ["client", "list"],
         ["client", "create"],
         ["origin", "list"],
+        ["host", "list"],
+        ["host", "add", "auth.example.com"],
+        ["app", "rename", "other"],
         ["policy", "show"],
         ["policy", "set", "eval"],
+        ["policy", "rotate", "--yes"],
+        ["owner", "list"],
+        ["owner", "add", "grace@example.com"],
+        ["setting", "show"],
+        ["setting", "set", "--eval-days=7"],
         ["user", "list"],
         ["admission", "list"],
     ],
@@ -228,6 +236,46 @@ def test_the_hook_secret_is_shown_only_when_asked_for(admit: CommandLine, app: s
     assert "hook secret\twhsec_" in admit.done("policy", "show", app, "--secret")
 
 
+def test_the_hook_secret_is_rotated(admit: CommandLine, app: str) -> None:
+    before = admit.json("policy", "show", app, "--secret")["hook_secret"]
+
+    rotated = admit.json("policy", "rotate", app, "--yes")["hook_secret"]
+
+    assert rotated.startswith("whsec_")
+    assert rotated != before
+    assert admit.json("policy", "show", app, "--secret")["hook_secret"] == rotated
+    assert "add --yes" in admit.refused("policy", "rotate", app, code=2)
+
+
+def test_owners_come_and_go_but_for_the_last(admit: CommandLine, app: str) -> None:
+    said = admit.done("owner", "add", app, " Grace@Example.com")
+    assert said == f"grace@example.com is an owner of {app}.\n"
+    assert admit.json("owner", "list", app) == ["ada@example.com", "grace@example.com"]
+    assert admit.json("owner", "add", app, "grace@example.com") == ["ada@example.com", "grace@example.com"]
+
+    assert admit.json("owner", "remove", app, "ada@example.com", "--yes") == ["grace@example.com"]
+    assert "only one" in admit.refused("owner", "remove", app, "grace@example.com", "--yes")
+    assert "not an email" in admit.refused("owner", "add", app, "grace")
+    assert admit.done("owner", "list", app) == "OWNER\ngrace@example.com\n"
+
+
+def test_a_setting_is_changed_and_the_others_stay(admit: CommandLine, app: str) -> None:
+    admit.done("setting", "set", app, "--mail-sender", "Notes <login@example.com>", "--refuse-hopeless")
+
+    changed = admit.json("setting", "set", app, "--eval-days", "14")
+
+    assert changed["eval_days"] == 14
+    assert (changed["mail_sender"], changed["refuse_hopeless_at_step_1"]) == (
+        "Notes <login@example.com>",
+        True,
+    )
+    assert admit.json("setting", "show", app) == changed
+    plain = admit.done("setting", "set", app, "--mail-sender", "none", "--mail-everybody").splitlines()
+    assert {"eval days\t14", "mail sender\tthe server's", "codes go to\teverybody"} <= set(plain)
+    assert "from 0 to" in admit.refused("setting", "set", app, "--eval-days", "-1")
+    assert "Which setting?" in admit.refused("setting", "set", app, code=2)
+
+
 def test_a_simulation_tells_the_outcome_and_the_reason(admit: CommandLine, app: str) -> None:
     admit.done("policy", "set", app, "domains", "example.com")
 
@@ -328,3 +376,77 @@ def test_whoever_nobody_may_be_asked_for_is_not_harmed(admit: CommandLine, app: 
     assert "add --yes" in admit.refused("user", "delete", app, "ada@example.com", code=2)
     assert "add --yes" in admit.refused("user", "deactivate", app, "ada@example.com", code=2)
     assert admit.json("user", "show", app, "ada@example.com")["license"] == "ok"
+
+
+def test_notices_are_shown_listed_and_taken_back(admit: CommandLine, app: str) -> None:
+    said = admit.json("notice", "add", app, "Closed on Sunday.", "--warning", "--lasting", "3d")
+    [notice] = said["notices"]
+    assert (notice["type"], notice["message"]) == ("warning", "Closed on Sunday.")
+    assert "Closed on Sunday." in admit.done("notice", "list", app)
+    assert admit.json("notice", "before-end", app, "7")["warn_days"] == 7
+    admit.done("notice", "remove", app, notice["notice_id"], "--yes")
+    assert admit.json("notice", "list", app) == []
+    refused = admit.refused("notice", "remove", app, notice["notice_id"], "--yes", code=3)
+    assert "There is no notice" in refused
+
+
+def test_an_app_gets_a_mail_server_and_goes_back(admit: CommandLine, app: str) -> None:
+    assert "the installation's" in admit.done("mail", "show", app)
+    url = "smtp://ada:secret-word@mail.example.com:2525"
+    shown = admit.done("mail", "server", app, "--server", url, "--sender", "Notes <login@example.com>")
+    assert "mail.example.com:2525" in shown
+    assert "secret-word" not in shown
+    assert admit.json("mail", "show", app)["user"] == "ada"
+    admit.done("mail", "server-reset", app, "--yes")
+    assert admit.json("mail", "show", app)["host"] is None
+    admit.refused("mail", "server", app, "--server", "file:///tmp/mails", "--sender", "a@example.com")
+
+
+def test_words_of_mails_are_set_from_files_previewed_and_reset(admit: CommandLine, app: str) -> None:
+    (admit.folder / "code.txt").write_text("Your code: {{ otp }}")
+    files = ("--subject", "{{ otp }} for {{ originName }}", "--text", "code.txt")
+    preview = admit.json("mail", "preview", app, *files)
+    assert (preview["subject"], preview["text"]) == (f"12345678 for {app}", "Your code: 12345678")
+    assert admit.json("mail", "template", app)["own"] == []
+    assert admit.json("mail", "template-set", app, *files)["own"] == ["subject", "text"]
+    assert admit.json("mail", "template-reset", app, "--yes")["own"] == []
+    (admit.folder / "code.txt").write_text("No code.")
+    assert "does not contain {{ otp }}" in admit.refused("mail", "template-set", app, *files)
+    admit.refused("mail", "template-set", app, "--text", "nothing-here.txt", code=2)
+
+
+def test_a_test_mail_that_fails_says_why(admit: CommandLine, app: str) -> None:
+    url = "smtp://127.0.0.1:1"
+    assert "EGRESS_ALLOW" in admit.refused(
+        "mail", "server", app, "--server", url, "--sender", "a@example.com"
+    )
+    url = "smtp://localhost:1"
+    admit.done("mail", "server", app, "--server", url, "--sender", "a@example.com")
+    assert "loopback" in admit.refused("mail", "test", app, "--to", "ada@example.com")
+
+
+def test_an_app_is_renamed_and_its_former_name_released(admit: CommandLine, app: str) -> None:
+    renamed = admit.json("app", "rename", app, f"{app}-new")
+    assert renamed["name"] == f"{app}-new"
+    assert renamed["database_url"].endswith(f"/{app}-new")
+    assert renamed["former_names"] == [app]
+    assert admit.json("app", "show", app) == renamed
+    assert "answers to its former name" in admit.refused("app", "create", app, "--owner", "a@example.com")
+    assert "reserved" in admit.refused("app", "rename", app, "api")
+
+    assert f"no longer answers to {app}" in admit.done("app", "release", f"{app}-new", app, "--yes")
+    assert admit("app", "show", app).code == 3
+    assert admit("app", "release", f"{app}-new", app, "--yes").code == 3
+
+
+def test_hosts_are_added_listed_and_removed(admit: CommandLine, app: str) -> None:
+    host = f"{app}.example.com"
+    added = admit.json("host", "add", app, host.upper())
+    assert added["hosts"] == [host]
+    assert added["database_url"].endswith(f"://{host}")
+    assert admit.json("host", "list", app) == [host]
+    assert admit.json("app", "show", app)["database_url"] == added["database_url"]
+    assert "not a host name" in admit.refused("host", "add", app, "*.example.com")
+    assert f"no longer leads to {app}" in admit.done("host", "remove", app, host, "--yes")
+    assert admit.json("host", "list", app) == []
+    assert admit("host", "remove", app, host, "--yes").code == 3

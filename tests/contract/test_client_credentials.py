@@ -98,7 +98,7 @@ def basic(client_id: str, secret: str) -> str:
 async def test_the_secret_opens_its_own_client_only(backend: Backend) -> None:
     other = await a_backend(backend.db, backend.ring)
     app, ring, mine, others = backend.app, backend.ring, backend.credentials, other.credentials
-    assert authenticate(app, ring, mine).client_id == mine.client_id
+    assert authenticate(app, ring, mine, NOON).client_id == mine.client_id
     wrong = [
         others,
         Credentials(mine.client_id, others.client_secret),
@@ -112,7 +112,7 @@ async def test_the_secret_opens_its_own_client_only(backend: Backend) -> None:
     ]
     for credentials in wrong:
         with pytest.raises(InvalidClient) as caught:
-            authenticate(app, ring, credentials)
+            authenticate(app, ring, credentials, NOON)
         assert caught.value.message == WRONG_CREDENTIALS
 
 
@@ -122,12 +122,12 @@ async def test_a_revoked_or_rotated_secret_opens_nothing(backend: Backend) -> No
     assert new is not None
     app = await reload(backend.db, backend.ring, backend.app)
     with pytest.raises(InvalidClient):
-        authenticate(app, backend.ring, backend.credentials)
-    assert authenticate(app, backend.ring, Credentials(client_id, new.client_secret))
+        authenticate(app, backend.ring, backend.credentials, NOON)
+    assert authenticate(app, backend.ring, Credentials(client_id, new.client_secret), NOON)
     await backend.db.write(lambda tx: revoke_client(tx, app_id, client_id, NOON + 2))
     app = await reload(backend.db, backend.ring, backend.app)
     with pytest.raises(InvalidClient):
-        authenticate(app, backend.ring, Credentials(client_id, new.client_secret))
+        authenticate(app, backend.ring, Credentials(client_id, new.client_secret), NOON)
 
 
 @pytest.mark.parametrize(

@@ -43,13 +43,14 @@ def test_every_error_has_a_status() -> None:
         errors.Forbidden: 403,
         errors.NotFound: 404,
         errors.Conflict: 409,
+        errors.NotBuilt: 501,
         errors.ConfigError: 500,
     }
     assert {kind: status_of(kind("sentence")) for kind in expected} == expected
     assert status_of(errors.Refused("no", code="OUR_OWN_CODE")) == 403
     assert status_of(errors.RateLimited("slow", retry_after_seconds=7)) == 429
     assert status_of(errors.StorageUnavailable("away")) == 503
-    assert set(STATUS.values()) <= {400, 401, 403, 404, 405, 408, 409, 413, 429, 500, 503}
+    assert set(STATUS.values()) <= {400, 401, 403, 404, 405, 408, 409, 413, 429, 500, 501, 503}
 
 
 def test_error_without_a_meaning_outside_keeps_its_sentence_inside() -> None:

@@ -26,8 +26,8 @@ COMMITS = {
     "claim": ("UPDATE jobs", "fence="),
     "sent": ("UPDATE jobs", "finished_at="),
     "guess": ("UPDATE email_codes SET guesses",),
-    "enter": ("INSERT INTO admissions",),
-    "settle": ("UPDATE admissions SET settled_at",),
+    "enter": ("INSERT ", "INTO admissions"),
+    "settle": ("UPDATE ", "admissions SET settled_at"),
 }
 """A commit is known by one statement that contains all of these."""
 

@@ -22,6 +22,11 @@ class Module:
         """The folder it lies in, or its own name for the files beside the rooms."""
         return self.name.partition("/")[0].removesuffix(".py")
 
+    @property
+    def dotted(self) -> str:
+        """Its name as it is imported, such as `admit.storage.writer`."""
+        return "admit." + self.name.removesuffix(".py").replace("/", ".")
+
     @cached_property
     def imports(self) -> dict[str, str]:
         """What each name was imported as: `{"sleep": "time.sleep"}`."""

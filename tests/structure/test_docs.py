@@ -6,8 +6,11 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Sequence
+from pydoc import locate
 
+from admit import errors
 from admit.config import SETTINGS
+from admit.web.errors import INTERNAL, STATUS, status_of
 from tests.structure.source import ROOT, modules, page
 
 EVENT_TYPE = re.compile(r"(user|device|session)\.[a-z_]+")
@@ -25,7 +28,17 @@ def test_every_error_code_is_documented() -> None:
 
 def test_every_documented_error_code_exists() -> None:
     documented = re.findall(r"^\| `(\w+)` \|", page("errors.md"), re.MULTILINE)
-    assert set(documented) - error_codes() == set()
+    assert set(documented) - error_codes().keys() == set()
+
+
+def test_every_documented_status_is_the_one_that_is_answered() -> None:
+    told = {
+        code: {int(status) for status in statuses.split(", ") if status}
+        for code, statuses in re.findall(r"^\| `(\w+)` \| ([\d, ]*?) ?\|", page("errors.md"), re.MULTILINE)
+    }
+    answered = error_codes()
+    assert told.keys() == answered.keys()
+    assert {code: (told[code], answered[code]) for code in told if told[code] != answered[code]} == {}
 
 
 def test_every_event_type_is_documented() -> None:
@@ -84,22 +97,36 @@ def test_the_lock_file_was_made_from_the_project_file() -> None:
         assert {each["name"] for each in locked} == {_name(each) for each in requirements}
 
 
-def error_codes() -> set[str]:
-    """Every code that an error can carry: of a class, as a constant, or given where it is raised."""
-    codes: set[str] = set()
+def error_codes() -> dict[str, set[int]]:
+    """Every code that an error can carry, with the statuses that it is answered with; none: only inside.
+
+    A code is that of a class, a constant of errors.py (a refusal), or given where the error is raised.
+    """
+    codes: dict[str, set[int]] = {
+        code: {STATUS[errors.Refused]} for name, code in vars(errors).items() if name.isupper()
+    }
     for module in modules():
-        constants = _constants(module.tree.body)
-        if module.name == "errors.py":
-            codes |= set(constants.values())
+        constants = vars(errors) | _constants(module.tree.body)
         for node in ast.walk(module.tree):
             match node:
-                case ast.ClassDef(body=body):
-                    codes |= {value for name, value in _constants(body).items() if name == "code"}
-                case ast.keyword(arg="code", value=ast.Constant(value=str(code))):
-                    codes.add(code)
-                case ast.keyword(arg="code", value=ast.Name(id=name)) if name in constants:
-                    codes.add(constants[name])
+                case ast.ClassDef(name=name, body=body) if "code" in (own := _constants(body)):
+                    _note(codes, own["code"], f"{module.dotted}.{name}")
+                case ast.Call(func=function, keywords=keywords):
+                    for each in keywords:
+                        match each:
+                            case ast.keyword(arg="code", value=ast.Constant(value=str(code))):
+                                _note(codes, code, module.meant(function))
+                            case ast.keyword(arg="code", value=ast.Name(id=name)) if name in constants:
+                                _note(codes, constants[name], module.meant(function))
     return codes
+
+
+def _note(codes: dict[str, set[int]], code: str, name: str) -> None:
+    """Adds what an error of the class called `name` is answered with; other classes only carry a code on."""
+    found = locate(name)
+    if isinstance(found, type) and issubclass(found, errors.AdmitError):
+        status = status_of(errors.AdmitError.__new__(found))
+        codes.setdefault(code, set()).update({status} - ({500} if code != INTERNAL.code else set()))
 
 
 def _constants(body: Sequence[ast.stmt]) -> dict[str, str]:

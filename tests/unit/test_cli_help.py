@@ -1,9 +1,11 @@
 """The help of every command, the page that is made from it, and how quickly it comes."""
 
+import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from scripts.command_docs import PAGE, page
 
 from admit.cli.commands import EXIT_CODES, root, run
 from admit.cli.failures import Exit
+from tests.structure.source import ROOT
 
 
 def verbs(command: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -25,6 +28,25 @@ def verbs(command: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[tup
 
 
 COMMANDS = list(verbs())
+GUIDES = (ROOT / "README.md", *sorted((ROOT / "docs" / "guides").glob("*.md")))
+QUOTED = sorted(
+    {
+        typed
+        for guide in GUIDES
+        for typed in re.findall(r"^admit .+$|(?<=`)admit [^`\n]+(?=`)", guide.read_text(), re.MULTILINE)
+    }
+)
+HARMFUL = (
+    "revoke",
+    "rotate",
+    "remove",
+    "release",
+    "delete",
+    "deactivate",
+    "server-reset",
+    "template-reset",
+    "export",  # over a file that is there
+)
 EVERY = pytest.mark.parametrize(("path", "command"), COMMANDS, ids=["-".join(path) for path, _ in COMMANDS])
 
 
@@ -32,13 +54,39 @@ def options(command: Any) -> set[str]:
     return {option for parameter in command.params for option in parameter.opts}
 
 
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which somebody types."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def words_of(typed: str, folder: Path) -> list[str]:
+    """The words of the first command in `typed`, whose files are there."""
+    words = shlex.split(re.split(" && | < ", typed)[0])
+    for file in (word for word in words if re.fullmatch(r"[a-z-]+\.(csv|jsonl|json|txt|html)", word)):
+        (folder / file).touch()
+    return words
+
+
 @EVERY
-def test_help_starts_with_an_example_that_can_be_typed(path: tuple[str, ...], command: Any) -> None:
-    example = command.help.splitlines()[1].split("&&")[0]
-    words = shlex.split(example)
+def test_help_starts_with_an_example_that_can_be_typed(
+    path: tuple[str, ...], command: Any, folder: Path
+) -> None:
+    words = words_of(command.help.splitlines()[1], folder)
 
     assert words[: len(path) + 1] == ["admit", *path]
     command.make_context("example", words[len(path) + 1 :])
+
+
+@pytest.mark.parametrize("typed", QUOTED)
+def test_what_the_guides_tell_to_type_can_be_typed(typed: str, folder: Path) -> None:
+    words = words_of(typed, folder)[1:]
+    command = root()
+    while hasattr(command, "commands"):
+        command = command.commands[words.pop(0)]
+
+    command.make_context("quoted", words)
 
 
 @EVERY
@@ -54,9 +102,7 @@ def test_every_command_answers_in_json_and_can_work_elsewhere(path: tuple[str, .
 
 @EVERY
 def test_what_does_harm_asks_first(path: tuple[str, ...], command: Any) -> None:
-    harmful = path[-1] in ("revoke", "rotate", "remove", "delete", "deactivate")
-
-    assert ("--yes" in options(command)) == harmful
+    assert ("--yes" in options(command)) == (path[-1] in HARMFUL)
 
 
 @EVERY

@@ -16,6 +16,7 @@ URL_CHARACTERS_MAX = 2_000
 TIMEOUT_SECONDS_MIN = 1.0
 TIMEOUT_SECONDS_MAX = 15.0
 EVAL_DAYS_MAX = 3_650
+WARN_DAYS_MAX = 365
 SENDER_CHARACTERS_MAX = 320
 SUBJECT_CHARACTERS_MAX = 500
 TEMPLATE_CHARACTERS_MAX = 100_000
@@ -53,12 +54,16 @@ class MailTemplates(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AppSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What an operator may choose besides the policy. Empty texts and None mean the server's own."""
+    """What an operator may choose besides the policy. Empty texts and None mean the server's own.
+
+    `warn_days`: whose license ends within so many days is told at sign-in; 0 means that nobody is.
+    """
 
     eval_days: int = 30
     refuse_hopeless_at_step_1: bool = False
     mail_sender: str = ""
     mail_templates: MailTemplates | None = None
+    warn_days: int = 0
 
 
 def parse_app_name(text: str) -> str:
@@ -104,6 +109,8 @@ def check_settings(settings: AppSettings) -> AppSettings:
     """
     if not 0 <= settings.eval_days <= EVAL_DAYS_MAX:
         raise InvalidRequest(f"eval_days is a number from 0 to {EVAL_DAYS_MAX}.")
+    if not 0 <= settings.warn_days <= WARN_DAYS_MAX:
+        raise InvalidRequest(f"warn_days is a number from 0 to {WARN_DAYS_MAX}.")
     _check_line("mail_sender", settings.mail_sender, SENDER_CHARACTERS_MAX)
     if settings.mail_sender and "@" not in settings.mail_sender:
         raise InvalidRequest('mail_sender needs an address, such as "Example <login@example.com>".')

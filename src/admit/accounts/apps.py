@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
+from msgspec.structs import replace
 from sqlalchemy import Row, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or_not  # compiles for SQLite alike
 
 from admit import clock
+from admit.accounts import app_secrets
 from admit.accounts.app_settings import (
     AppSettings as AppSettings,
 )
@@ -20,21 +22,24 @@ from admit.accounts.app_settings import (
 from admit.accounts.app_settings import check_policy, check_settings, parse_app_name
 from admit.accounts.domains import parse_owner
 from admit.accounts.origins import parse_origin
-from admit.accounts.tables import apps, clients, hook_secrets, origins, owners
+from admit.accounts.tables import apps, clients, hosts, names, notices, origins, owners
 from admit.errors import Conflict, NotFound
 from admit.events import log
-from admit.outbound.signing import new_secret
 from admit.storage.sealing import KeyRing
 from admit.storage.transaction import Transaction
 
 ORIGINS_MAX = 200
 OWNERS_MAX = 50
 APPS_PAGE = 1_000
-OLD_HOOK_SECRET_MS = clock.DAY_MS
 
 UserIds = Literal["email", "opaque"]
+ClientState = Literal["active", "waiting", "expired"]
 
-ADD_APP = insert_or_not(apps).on_conflict_do_nothing(index_elements=["name"]).returning(apps.c.app_id)
+# Former names stand here too, so that whoever claims one waits for whoever is leaving it.
+CLAIM_NAME = insert_or_not(names).on_conflict_do_nothing().returning(names.c.name)
+NAMES = select(names.c.name).where(names.c.app_id == bindparam("app"))
+HOSTS = select(hosts.c.host).where(hosts.c.app_id == bindparam("app")).order_by(hosts.c.since, hosts.c.host)
+ADD_APP = insert(apps)
 FIND_APP = select(apps).where(or_(apps.c.name == bindparam("key"), apps.c.app_id == bindparam("key")))
 PAGE_OF_APPS = (
     select(apps).where(apps.c.name > bindparam("after")).order_by(apps.c.name).limit(bindparam("limit"))
@@ -60,6 +65,7 @@ POLICY_VERSION = select(apps.c.policy_version).where(apps.c.app_id == bindparam(
 SET_SETTINGS = (
     update(apps).where(apps.c.app_id == bindparam("app")).values(settings=bindparam("new_settings"))
 )
+SETTINGS = select(apps.c.settings).where(apps.c.app_id == bindparam("app"))
 
 ADD_OWNER = insert_or_not(owners).on_conflict_do_nothing().returning(owners.c.email)
 REMOVE_OWNER = delete(owners).where(owners.c.app_id == bindparam("app"), owners.c.email == bindparam("email"))
@@ -74,24 +80,18 @@ COUNT_ORIGINS = select(func.count()).select_from(origins).where(origins.c.app_id
 
 LIVE_CLIENTS = select(clients).where(clients.c.app_id == bindparam("app"), clients.c.revoked_at.is_(None))
 
-ADD_HOOK_SECRET = insert(hook_secrets)
-HOOK_SECRETS = (
-    select(hook_secrets)
-    .where(hook_secrets.c.app_id == bindparam("app"))
-    .order_by(hook_secrets.c.ends_at.is_(None).desc(), hook_secrets.c.ends_at.desc())
-)
-FORGET_OLD_HOOK_SECRETS = delete(hook_secrets).where(
-    hook_secrets.c.app_id == bindparam("app"), hook_secrets.c.ends_at.is_not(None)
-)
-END_HOOK_SECRET = (
-    update(hook_secrets)
-    .where(hook_secrets.c.app_id == bindparam("app"), hook_secrets.c.ends_at.is_(None))
-    .values(ends_at=bindparam("at"))
+NOTICES = (
+    select(notices.c.notice_id, notices.c.type, notices.c.message, notices.c.created_at, notices.c.until)
+    .where(notices.c.app_id == bindparam("app"))
+    .order_by(notices.c.created_at, notices.c.notice_id)
 )
 
 
 class Client(msgspec.Struct, frozen=True, kw_only=True):
-    """An API client of one app. Its secret is kept as a keyed digest only."""
+    """An API client of one app. Its secret is kept as a keyed digest only; "": none has been fetched yet.
+
+    `expires_at` is None for a client without an end.
+    """
 
     client_id: str
     secret_digest: str
@@ -99,6 +99,27 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     owner: str | None
     created_at: int
     secret_changed_at: int
+    expires_at: int | None = None
+
+    def lives(self, now: int) -> bool:
+        """Whether its end, if it has one, is still to come."""
+        return self.expires_at is None or now < self.expires_at
+
+    def state(self, now: int) -> ClientState:
+        """waiting: nobody has fetched its secret yet, and it can do nothing."""
+        if not self.secret_digest:
+            return "waiting"
+        return "active" if self.lives(now) else "expired"
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """What everybody reads at sign-in, until `until` (UTC ms; None: until it is removed)."""
+
+    notice_id: str
+    type: Literal["info", "warning"]
+    message: str
+    created_at: int
+    until: int | None
 
 
 class App(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,8 +138,16 @@ class App(msgspec.Struct, frozen=True, kw_only=True):
     origins: frozenset[str]
     clients: Mapping[str, Client]
     hook_secret: str
+    former_names: frozenset[str] = frozenset()
+    hosts: tuple[str, ...] = ()
+    """The hosts whose root is this app; the first is its address."""
+    id_key: str = ""
+    """What opaque userIds are made with; "" where userIds are emails."""
     previous_hook_secret: str = ""
     previous_hook_secret_until: int = 0
+    notices: tuple[Notice, ...] = ()
+    mail_server: str = ""
+    """The URL of the app's own mail server, password and all; "": the installation's."""
     version: int
     created_at: int = 0
 
@@ -140,7 +169,7 @@ class AppSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NameTaken(msgspec.Struct, frozen=True):
-    """Another app bears this name."""
+    """Another app bears this name, or bore it and still answers to it."""
 
     name: str
 
@@ -155,6 +184,8 @@ def create_app(
     """
     name, owner = parse_app_name(name), parse_owner(owner)
     app_id = clock.new_id("app")
+    if tx.execute(CLAIM_NAME, {"name": name, "app_id": app_id, "since": now}).one_or_none() is None:
+        return NameTaken(name)
     row = {
         "app_id": app_id,
         "name": name,
@@ -166,10 +197,11 @@ def create_app(
         "created_at": now,
         "changed_at": now,
     }
-    if tx.execute(ADD_APP, row).one_or_none() is None:
-        return NameTaken(name)
+    tx.execute(ADD_APP, row)
+    if user_ids == "opaque":
+        app_secrets.add_id_key(tx, ring, app_id)
     tx.execute(ADD_OWNER, {"app_id": app_id, "email": owner})
-    _add_hook_secret(tx, ring, app_id, now)
+    app_secrets.add_hook_secret(tx, ring, app_id, now)
     log.start(tx, app_id)
     tx.signal("app", app_id)
     app = load_app(tx, ring, app_id)
@@ -183,11 +215,7 @@ def load_app(tx: Transaction, ring: KeyRing, name_or_id: str) -> App | None:
     if row is None:
         return None
     this = {"app": row.app_id}
-    secrets = [
-        (ring.unseal(each.sealed, _place(row.app_id, each.secret_id)), each.ends_at)
-        for each in tx.execute(HOOK_SECRETS, this)
-    ]
-    previous, until = secrets[1] if len(secrets) > 1 else ("", 0)
+    secret, previous, until = app_secrets.hook_secrets_in(tx, ring, row.app_id)
     return App(
         app_id=row.app_id,
         name=row.name,
@@ -198,9 +226,14 @@ def load_app(tx: Transaction, ring: KeyRing, name_or_id: str) -> App | None:
         owners=frozenset(tx.execute(OWNERS, this).scalars()),
         origins=frozenset(tx.execute(ORIGINS, this).scalars()),
         clients={each.client_id: _client(each) for each in tx.execute(LIVE_CLIENTS, this)},
-        hook_secret=secrets[0][0],
+        hook_secret=secret,
+        former_names=frozenset(tx.execute(NAMES, this).scalars()) - {row.name},
+        hosts=tuple(tx.execute(HOSTS, this).scalars()),
+        id_key=app_secrets.id_key_in(tx, ring, row.app_id),
         previous_hook_secret=previous,
         previous_hook_secret_until=until,
+        notices=tuple(Notice(**each._mapping) for each in tx.execute(NOTICES, this)),
+        mail_server=app_secrets.mail_server_in(tx, ring, row.app_id),
         created_at=row.created_at,
         version=row.version,
     )
@@ -253,6 +286,15 @@ def set_settings(tx: Transaction, app_id: str, settings: AppSettings, now: int) 
     tx.execute(SET_SETTINGS, {"app": app_id, "new_settings": _json(check_settings(settings))})
 
 
+def edit_settings(tx: Transaction, app_id: str, now: int, **changes: Any) -> AppSettings:
+    """Changes some of the settings and leaves the others. Raises as `set_settings` does."""
+    mark_changed(tx, app_id, now)
+    stored = msgspec.json.decode(tx.execute(SETTINGS, {"app": app_id}).scalar_one(), type=AppSettings)
+    settings = check_settings(replace(stored, **changes))
+    tx.execute(SET_SETTINGS, {"app": app_id, "new_settings": _json(settings)})
+    return settings
+
+
 def add_origin(tx: Transaction, app_id: str, origin: str, now: int, *, force: bool = False) -> bool:
     """Lets pages of `origin` call. False: they could already. Raises NotFound, Conflict above ORIGINS_MAX.
 
@@ -299,9 +341,7 @@ def remove_owner(tx: Transaction, app_id: str, email: str, now: int) -> bool:
 def rotate_hook_secret(tx: Transaction, ring: KeyRing, app_id: str, now: int) -> str:
     """Makes a new secret for hooks and returns it. The former one signs too for 24 hours. Raises NotFound."""
     mark_changed(tx, app_id, now)
-    tx.execute(FORGET_OLD_HOOK_SECRETS, {"app": app_id})
-    tx.execute(END_HOOK_SECRET, {"app": app_id, "at": now + OLD_HOOK_SECRET_MS})
-    return _add_hook_secret(tx, ring, app_id, now)
+    return app_secrets.replace_hook_secret(tx, ring, app_id, now)
 
 
 def hook_secrets_of(app: App, now: int) -> tuple[str, ...]:
@@ -309,18 +349,6 @@ def hook_secrets_of(app: App, now: int) -> tuple[str, ...]:
     if now < app.previous_hook_secret_until:
         return (app.hook_secret, app.previous_hook_secret)
     return (app.hook_secret,)
-
-
-def _add_hook_secret(tx: Transaction, ring: KeyRing, app_id: str, now: int) -> str:
-    secret, secret_id = new_secret(), clock.new_id("hks")
-    sealed = ring.seal(secret, _place(app_id, secret_id))
-    row = {"app_id": app_id, "secret_id": secret_id, "sealed": sealed, "created_at": now, "ends_at": None}
-    tx.execute(ADD_HOOK_SECRET, row)
-    return secret
-
-
-def _place(app_id: str, secret_id: str) -> str:
-    return f"hook_secrets.sealed/{app_id}/{secret_id}"
 
 
 def _client(row: Row[Any]) -> Client:
@@ -331,6 +359,7 @@ def _client(row: Row[Any]) -> Client:
         owner=row.owner,
         created_at=row.created_at,
         secret_changed_at=row.secret_changed_at,
+        expires_at=row.expires_at,
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 import msgspec
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import bindparam, case, func, insert, select, update
 
 from admit import clock
 from admit.accounts.apps import Client, mark_changed
@@ -50,7 +50,17 @@ CHANGE_SECRET = (
         clients.c.client_id == bindparam("client"),
         clients.c.revoked_at.is_(None),
     )
-    .values(secret_digest=bindparam("digest"), secret_changed_at=bindparam("now"))
+    .values(
+        secret_digest=bindparam("digest"),
+        # Always later than before, whatever the clocks of two servers say: tokens are told apart by it.
+        secret_changed_at=case(
+            (
+                (clients.c.secret_digest != "") & (clients.c.secret_changed_at >= bindparam("now")),
+                clients.c.secret_changed_at + 1,
+            ),
+            else_=bindparam("now"),
+        ),
+    )
     .returning(clients.c.scopes)
 )
 
@@ -90,28 +100,48 @@ def create_client(
     wanted = parse_scopes(scopes)
     owner = parse_owner(owner) if owner is not None else None
     mark_changed(tx, app_id, now)
+    client_id = add_without_secret(tx, app_id, wanted, owner, now)
+    made = give_secret(tx, ring, app_id, client_id, now)
+    assert made is not None
+    return made
+
+
+def add_without_secret(
+    tx: Transaction, app_id: str, scopes: frozenset[str], owner: str | None, now: int
+) -> str:
+    """Adds a client that can do nothing until it is given a secret, and returns its id.
+
+    For units that have marked the app as changed. Raises Conflict above CLIENTS_MAX.
+    """
     if tx.execute(COUNT_CLIENTS, {"app": app_id}).scalar_one() >= CLIENTS_MAX:
         raise Conflict(f"An app has at most {CLIENTS_MAX} clients. Revoke one first.")
-    client_id, secret = clock.new_id("cli"), clock.new_secret(SECRET_PREFIX)
-    tx.execute(
-        ADD_CLIENT,
-        {
-            "app_id": app_id,
-            "client_id": client_id,
-            "secret_digest": ring.digest(_PURPOSE, _bound(client_id, secret)),
-            "scopes": " ".join(sorted(wanted)),
-            "owner": owner,
-            "created_at": now,
-            "secret_changed_at": now,
-            "revoked_at": None,
-        },
-    )
-    return NewClient(client_id=client_id, client_secret=secret, scopes=wanted)
+    client_id = clock.new_id("cli")
+    row = {
+        "app_id": app_id,
+        "client_id": client_id,
+        "secret_digest": "",
+        "scopes": " ".join(sorted(scopes)),
+        "owner": owner,
+        "created_at": now,
+        "secret_changed_at": now,
+        "expires_at": None,
+        "revoked_at": None,
+    }
+    tx.execute(ADD_CLIENT, row)
+    return client_id
 
 
 def rotate_client(tx: Transaction, ring: KeyRing, app_id: str, client_id: str, now: int) -> NewClient | None:
     """Gives the client a new secret; the former one ends at once. None: no such client. Raises NotFound."""
     mark_changed(tx, app_id, now)
+    return give_secret(tx, ring, app_id, client_id, now)
+
+
+def give_secret(tx: Transaction, ring: KeyRing, app_id: str, client_id: str, now: int) -> NewClient | None:
+    """Gives the client a secret in the place of what it had. None: no such client.
+
+    For units that have marked the app as changed.
+    """
     secret = clock.new_secret(SECRET_PREFIX)
     digest = ring.digest(_PURPOSE, _bound(client_id, secret))
     which = {"app": app_id, "client": client_id, "digest": digest, "now": now}

@@ -18,6 +18,31 @@ apps = Table(
     moment("changed_at"),
 )
 
+names = Table(
+    "names",
+    metadata,
+    text("name", primary_key=True),  # the present name of an app, or a former one that still leads to it
+    text("app_id"),
+    moment("since"),
+    Index(None, "app_id", "name"),
+)
+
+hosts = Table(
+    "hosts",
+    metadata,
+    text("host", primary_key=True),  # host[:port] in one spelling; its root is the app
+    text("app_id"),
+    moment("since"),
+    Index(None, "app_id", "host"),
+)
+
+id_keys = Table(
+    "id_keys",
+    metadata,
+    text("app_id", primary_key=True),
+    text("sealed"),  # what opaque userIds are made with; no row where userIds are emails
+)
+
 owners = Table(
     "owners",
     metadata,
@@ -40,11 +65,12 @@ clients = Table(
     metadata,
     text("app_id"),
     text("client_id"),
-    text("secret_digest"),
+    text("secret_digest"),  # "": its owner has not fetched a secret yet
     text("scopes"),  # separated by spaces
     text("owner", nullable=True),  # email
     moment("created_at"),
     moment("secret_changed_at"),
+    moment("expires_at", nullable=True),  # NULL: no end; set where another client has taken its place
     moment("revoked_at", nullable=True),
     PrimaryKeyConstraint("app_id", "client_id"),
 )
@@ -99,6 +125,16 @@ Index(
     sqlite_where=users.c.deactivated_at.is_not(None),
 )
 
+seats = Table(
+    "seats",
+    metadata,
+    text("app_id", primary_key=True),
+    number("taken"),  # users who are prod and not deactivated; other rooms never write it
+    number("seat_limit", nullable=True),  # NULL: as many as come
+    text("when_full"),  # refuse | eval: what becomes of who would have needed one more
+    number("recounts"),  # grows with every repair of `taken`
+)
+
 user_words = Table(
     "user_words",
     metadata,
@@ -146,6 +182,7 @@ sessions = Table(
     text("public_key"),  # SPKI PEM
     text("key_thumbprint"),
     text("client_id", nullable=True),  # the API client that opened it, if one did
+    text("actor", nullable=True),  # the email of the owner who signed in as this user, if one did
     text("scopes"),
     moment("created_at"),
     moment("authenticated_at"),
@@ -154,6 +191,40 @@ sessions = Table(
     moment("newest_stamp"),  # the newest time_stamp of an accepted refresh
     PrimaryKeyConstraint("app_id", "session_id"),
     UniqueConstraint("app_id", "uid", "device_id", "ordinal"),
+)
+
+former_keys = Table(
+    "former_keys",
+    metadata,
+    text("app_id"),
+    text("session_id"),
+    text("uid"),
+    text("public_key"),  # SPKI PEM, the one before the last renewal
+    text("key_thumbprint"),
+    moment("until"),  # it may finish what it had begun until then
+    PrimaryKeyConstraint("app_id", "session_id"),
+    Index(None, "app_id", "uid"),
+    Index(None, "until"),
+)
+
+mail_servers = Table(
+    "mail_servers",
+    metadata,
+    text("app_id", primary_key=True),
+    text("sealed"),  # smtp://… with its password, under the key ring
+    moment("changed_at"),
+)
+
+notices = Table(
+    "notices",
+    metadata,
+    text("app_id"),
+    text("notice_id"),
+    text("type"),  # info | warning
+    text("message"),
+    moment("created_at"),
+    moment("until", nullable=True),
+    PrimaryKeyConstraint("app_id", "notice_id"),
 )
 
 signing_keys = Table(

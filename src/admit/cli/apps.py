@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from admit.cli.command import AppName, Terminal, command, group
+from admit.cli.command import AppName, Refusal, Terminal, Yes, command, group
 from admit.cli.connection import target
 from admit.cli.output import Column, Facts
 from admit.cli.values import listed, moment
 
 if TYPE_CHECKING:
-    from admit.web.admin_types import AppView
+    from admit.web.admin_types import AppView, SeatsView
 
 apps = group(
     "app",
@@ -21,6 +21,7 @@ apps = group(
 
 
 UserIds = Literal["email", "opaque"]
+WhenFull = Literal["refuse", "eval"]
 
 
 @command(apps, "create", makes_database=True, example="admit app create notes --owner ada@example.com")
@@ -75,6 +76,102 @@ def show(terminal: Terminal, app: AppName) -> None:
     terminal.out.one(found, _facts(found))
 
 
+@command(apps, "seats", example="admit app seats notes 50 --when-full eval")
+def seats(
+    terminal: Terminal,
+    app: AppName,
+    limit: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="N", help="How many there are to be, or none for no limit.", show_default=False
+        ),
+    ] = None,
+    when_full: Annotated[
+        WhenFull | None,
+        typer.Option(
+            help="A newcomer for whom no seat is left is turned away (refuse), or comes in on trial (eval).",
+            show_default=False,
+        ),
+    ] = None,
+    recount: Annotated[
+        bool, typer.Option("--recount", help="Count the users, and correct the number where it is wrong.")
+    ] = False,
+) -> None:
+    """Shows how many production users an app has and may have, or sets how many it may have.
+
+    Who is deactivated or deleted gives a seat back; who has expired keeps it.
+    """
+    from admit.web.admin_types import NewSeats, SeatsRecount, SeatsView
+
+    where = target("apps", app, "seats")
+    if limit is not None or when_full is not None:
+        now = terminal.call("GET", where, None, SeatsView)
+        new = NewSeats(
+            limit=now.limit if limit is None else _parse_seats(limit), when_full=when_full or now.when_full
+        )
+        terminal.call("PUT", where, new, SeatsView)
+    if recount:
+        counted = terminal.call("POST", target("apps", app, "seats", "count"), None, SeatsRecount)
+        terminal.out.one(counted, [*_seat_facts(counted), ("corrected by", f"{counted.drift:+}")])
+    else:
+        found = terminal.call("GET", where, None, SeatsView)
+        terminal.out.one(found, _seat_facts(found))
+
+
+def _parse_seats(text: str) -> int | None:
+    if text == "none":
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise Refusal(f"{text[:40]!r} is no number of seats. Give one such as 50, or none for no limit.", 2)
+    return int(text)
+
+
+def _seat_facts(seats: "SeatsView") -> Facts:
+    return [
+        ("taken", str(seats.taken)),
+        ("limit", "none" if seats.limit is None else str(seats.limit)),
+        ("when full", seats.when_full),
+    ]
+
+
+@command(apps, "rename", example="admit app rename notes journal")
+def rename(
+    terminal: Terminal,
+    app: AppName,
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="Lower-case letters, digits and hyphens.", show_default=False),
+    ],
+) -> None:
+    """Gives an app another name, and so another address. It goes on answering to the former one."""
+    from admit.web.admin_types import AppView, NewName
+
+    renamed = terminal.call("PUT", target("apps", app, "name"), NewName(name=name), AppView)
+    terminal.out.done(renamed, f"{app} is {renamed.name} now. Its database URL is {renamed.database_url}.")
+    terminal.out.note(
+        f"Clients that are configured with the former address go on as before, until `admit app release "
+        f"{renamed.name} {app}`."
+    )
+
+
+@command(apps, "release", example="admit app release journal notes")
+def release(
+    terminal: Terminal,
+    app: AppName,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A former name.", show_default=False)],
+    yes: Yes = False,
+) -> None:
+    """Gives a former name of an app away. Whoever takes it gets what clients still send there."""
+    from admit.web.admin_types import AppView
+
+    terminal.confirm(
+        f"Clients that still use {name} can no longer reach {app}, and another app may take the name.",
+        yes=yes,
+    )
+    answer = terminal.call("DELETE", target("apps", app, "names", name=name), None, AppView)
+    terminal.out.done(answer, f"{app} no longer answers to {name}.")
+
+
 def _pages(terminal: Terminal) -> Iterator["AppView"]:
     from admit.web.admin_types import AppView
 
@@ -90,6 +187,8 @@ def _facts(app: "AppView") -> Facts:
     return [
         ("name", app.name),
         ("database URL", app.database_url),
+        ("former names", listed(app.former_names, none="none")),
+        ("hosts", listed(app.hosts, none="none")),
         ("policy", in_words(app.policy)),
         ("user ids", app.user_ids),
         ("owners", listed(app.owners, none="none")),

@@ -59,6 +59,8 @@ def list_clients(terminal: Terminal, app: AppName) -> None:
             Column("OWNER", lambda client: client.owner or ""),
             Column("CREATED", lambda client: moment(client.created_at)),
             Column("SECRET CHANGED", lambda client: moment(client.secret_changed_at)),
+            Column("STATE", lambda client: client.state),
+            Column("EXPIRES", lambda client: moment(client.expires_at)),
         ],
         none=f"{app} has no client. `admit client create {app}` makes one.",
     )

@@ -8,7 +8,21 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from admit.cli import admissions, apps, clients, origins, policies, server, tokens, users
+from admit.cli import (
+    admissions,
+    apps,
+    clients,
+    hosts,
+    mails,
+    notices,
+    origins,
+    owners,
+    policies,
+    server,
+    settings,
+    tokens,
+    users,
+)
 from admit.cli.command import help_text
 from admit.cli.failures import Exit, failure_of
 from admit.cli.output import say
@@ -19,10 +33,15 @@ NOUNS = (
     apps.apps,
     clients.clients,
     origins.origins,
+    hosts.hosts,
+    owners.owners,
     policies.policies,
+    settings.settings,
     users.users,
     admissions.admissions,
     tokens.tokens,
+    mails.mails,
+    notices.notices,
 )
 
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, assert_never
 
 import typer
 
-from admit.cli.command import AppName, Refusal, Terminal, command, duration_option, group
+from admit.cli.command import AppName, Refusal, Terminal, Yes, command, duration_option, group
 from admit.cli.connection import target
 from admit.cli.values import duration, listed, parse_list
 
@@ -115,6 +115,20 @@ def simulate(
     )
     result = terminal.call("POST", target("apps", app, "policy", "simulation"), body, SimulationResult)
     terminal.out.one(result, _outcome(result))
+
+
+@command(policies, "rotate", example="admit policy rotate notes")
+def rotate(terminal: Terminal, app: AppName, yes: Yes = False) -> None:
+    """Makes a new secret for the calls of the web hook and shows it. The present one signs 24 hours more."""
+    from admit.web.admin_types import PolicyView
+
+    terminal.confirm(
+        f"The present secret of {app} signs the calls of the web hook for 24 hours more, beside the new one. "
+        "One that is being replaced already ends at once.",
+        yes=yes,
+    )
+    answer = terminal.call("POST", target("apps", app, "policy", "secret"), None, PolicyView)
+    terminal.out.one(answer, [("hook secret", answer.hook_secret or "")])
 
 
 def in_words(policy: "PolicySetting") -> str:

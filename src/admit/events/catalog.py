@@ -81,6 +81,15 @@ class UserDeleted(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     user_id: str
 
 
+class UserImpersonated(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """`user.impersonated`: `actor`, an owner of the app by email, has signed in as a user."""
+
+    user_id: str
+    email: str
+    actor: str
+    session_id: str
+
+
 class SessionEnded(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """`session.ended`: an enrollment on a device is over; it cannot be refreshed any more."""
 
@@ -89,5 +98,14 @@ class SessionEnded(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     ordinal: int
 
 
-Data = UserEnrolled | UserRefused | UserEvent | UserUpdated | UserExpired | UserDeleted | SessionEnded
+Data = (
+    UserEnrolled
+    | UserRefused
+    | UserEvent
+    | UserUpdated
+    | UserExpired
+    | UserDeleted
+    | UserImpersonated
+    | SessionEnded
+)
 """What an event can carry."""

@@ -22,6 +22,7 @@ from admit.storage.sealing import KeyRing
 IMPERSONATE = "IMPERSONATE"
 NAME_CHARACTERS_MAX = 1_000
 WRONG_CREDENTIALS = "The client_id or the client_secret is wrong."
+CLIENT_EXPIRED = "This API client has expired: another one has taken its place."
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -73,13 +74,18 @@ def credentials_of(
     return basic
 
 
-def authenticate(app: App, ring: KeyRing, credentials: Credentials) -> Client:
-    """The client whose secret was presented. Raises InvalidClient, the same for a wrong id or secret."""
+def authenticate(app: App, ring: KeyRing, credentials: Credentials, now: int) -> Client:
+    """The client whose secret was presented. Raises InvalidClient, the same for a wrong id or secret.
+
+    Who has the secret of a client that has ended is told so: the `dexie-cloud` command connects anew then.
+    """
     client = app.clients.get(credentials.client_id)
     # JSON can carry half a surrogate pair, which cannot be hashed. Our secrets are ASCII.
     secret = credentials.client_secret if credentials.client_secret.isascii() else ""
     if not check_secret(ring, client, secret) or client is None:
         raise InvalidClient(WRONG_CREDENTIALS)
+    if not client.lives(now):
+        raise InvalidClient(CLIENT_EXPIRED, code="client_expired")
     return client
 
 
@@ -106,7 +112,7 @@ def proof_of(
         raise Forbidden("This client may not sign in for others: it lacks the scope IMPERSONATE.")
     who = _who(app, claims)
     if is_demo(who.user_id) or is_demo(who.email):
-        raise InvalidRequest("Addresses at demo.local belong to demo users. This app has no demo users.")
+        raise InvalidRequest("Addresses at demo.local belong to demo users, who sign in by the grant demo.")
     return Proof(
         method="client_credentials",
         issuer=who.issuer,

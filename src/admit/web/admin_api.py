@@ -7,10 +7,10 @@ from starlette.responses import Response
 
 from admit.accounts import apps, clients
 from admit.accounts.app_settings import check_settings, parse_app_name
-from admit.accounts.apps import APPS_PAGE, App, AppSettings, NameTaken
+from admit.accounts.apps import APPS_PAGE, App, NameTaken
 from admit.accounts.domains import parse_owner
 from admit.accounts.origins import parse_origin
-from admit.errors import Conflict, InvalidRequest, NotFound
+from admit.errors import Conflict, NotFound
 from admit.gateway import Gateway
 from admit.signin import templates
 from admit.storage.transaction import Transaction
@@ -73,7 +73,11 @@ async def create_app(call: Call) -> Response:
 
     made = await gateway.db.write(make)
     if isinstance(made, NameTaken):
-        raise Conflict(f"There is an app {name!r} already. Choose another name.", code="name_taken")
+        raise Conflict(
+            f"There is an app {name!r} already, or one that answers to its former name {name!r} still. "
+            "Choose another name.",
+            code="name_taken",
+        )
     return call.answer(view_of(gateway, made))
 
 
@@ -103,7 +107,8 @@ async def change_settings(call: Call) -> Response:
     """Replaces the settings of the app."""
     app = await permitted_app(call)
     settings = check_settings(await call.json(NewSettings))
-    _check_templates(settings)
+    if settings.mail_templates is not None:
+        templates.check(settings.mail_templates)
     now = call.gateway.clock()
     await call.gateway.db.write(lambda tx: apps.set_settings(tx, app.app_id, settings, now))
     return call.answer(view_of(call.gateway, await _current(call.gateway, app.name)))
@@ -134,7 +139,7 @@ async def remove_origin(call: Call) -> Response:
 
 async def list_clients(call: Call) -> Response:
     """The API clients, without their secrets."""
-    app = await permitted_app(call)
+    app, now = await permitted_app(call), call.gateway.clock()
     listed = sorted(app.clients.values(), key=lambda each: (each.created_at, each.client_id))
     return call.answer(
         [
@@ -142,8 +147,10 @@ async def list_clients(call: Call) -> Response:
                 client_id=each.client_id,
                 scopes=sorted(each.scopes),
                 owner=each.owner,
+                state=each.state(now),
                 created_at=each.created_at,
                 secret_changed_at=each.secret_changed_at,
+                expires_at=each.expires_at,
             )
             for each in listed
         ]
@@ -191,6 +198,8 @@ def view_of(gateway: Gateway, app: App) -> AppView:
     """`app` without its secrets."""
     return AppView(
         name=app.name,
+        former_names=sorted(app.former_names),
+        hosts=list(app.hosts),
         app_id=app.app_id,
         database_url=issuer_of(gateway, app),
         user_ids=app.user_ids,
@@ -225,16 +234,6 @@ def _secret_of(gateway: Gateway, app: App, made: clients.NewClient, owner: str |
 
 def _no_client(client_id: str) -> NotFound:
     return NotFound(f"There is no client {client_id[:80]!r} in this app.", code="client_not_found")
-
-
-def _check_templates(settings: AppSettings) -> None:
-    given = settings.mail_templates
-    if given is None:
-        return
-    parts: tuple[templates.Part, ...] = ("subject", "text", "html")
-    for part in parts:
-        if problem := templates.problem_of(part, getattr(given, part)):
-            raise InvalidRequest(problem)
 
 
 OPERATIONS = (

@@ -5,11 +5,12 @@ from typing import assert_never
 import msgspec
 from starlette.responses import Response
 
-from admit.accounts import apps, users
+from admit.accounts import apps, seats, users
 from admit.accounts.app_settings import check_policy
 from admit.accounts.apps import App
+from admit.accounts.seats import Seats
 from admit.accounts.users import User
-from admit.enrollment.policy import Admit, Applicant, Ask, Decision, Refuse, decide
+from admit.enrollment.policy import Admit, Applicant, Ask, Decision, Refuse, decide, within
 from admit.errors import USER_DEACTIVATED, InvalidRequest
 from admit.signin.proof import normalise_email, user_id_of_email
 from admit.storage.transaction import Transaction
@@ -54,22 +55,24 @@ async def simulate(call: Call) -> Response:
     app = await permitted_app(call)
     body = await call.json(Simulation)
     email = normalise_email(body.email) if body.email else ""
-    user_id = body.user_id or (user_id_of_email(app, call.gateway.ring, email) if email else "")
+    user_id = body.user_id or (user_id_of_email(app, email) if email else "")
     if not user_id:
         raise InvalidRequest("Whom to imagine? Give an email or a user_id.")
     key = (app.app_id, user_id)
 
-    def find(tx: Transaction) -> User | None:
-        return users.by_user_id(tx, [key]).get(key)
+    def find(tx: Transaction) -> tuple[User | None, Seats]:
+        return users.by_user_id(tx, [key]).get(key), seats.of_app(tx, app.app_id)
 
-    user = await call.gateway.db.read(find)
+    user, left = await call.gateway.db.read(find)
     if user is not None and body.policy is None:
         return call.answer(_resident(user))
     policy = app.policy if body.policy is None else check_policy(body.policy)
     applicant = Applicant(
         user_id=user_id, email=email, email_verified=body.email_verified and bool(email), intent=body.intent
     )
-    return call.answer(_result(decide(policy, applicant), user_id, known=user is not None))
+    decision = decide(policy, applicant)
+    seated = decision if isinstance(decision, Ask) else within(left, decision)
+    return call.answer(_result(seated, user_id, known=user is not None))
 
 
 def _view(app: App, secret: str | None = None) -> PolicyView:

@@ -4,7 +4,10 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from admit.accounts.apps import AppSettings, PolicySetting, UserIds
+from admit.accounts.apps import AppSettings, ClientState, PolicySetting, UserIds
+from admit.accounts.seats import LIMIT_MAX as SEATS_MAX
+from admit.accounts.user_changes import CHANGES_MAX
+from admit.accounts.user_edits import UserChange
 
 PAGE_SIZE = 100
 PAGE_SIZE_MAX = 1_000
@@ -20,6 +23,8 @@ class AppView(msgspec.Struct, frozen=True, kw_only=True):
     """One app, without its secrets. `database_url` is what its clients are configured with."""
 
     name: str
+    former_names: list[str]
+    hosts: list[str]
     app_id: str
     database_url: str
     user_ids: UserIds
@@ -59,14 +64,35 @@ class OriginsView(msgspec.Struct, frozen=True, kw_only=True):
     origins: list[str]
 
 
+class Host(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A host, such as auth.example.com, whose root is to lead to an app."""
+
+    host: Text
+
+
+class HostsView(msgspec.Struct, frozen=True, kw_only=True):
+    """The hosts of an app. The first is its address: the issuer of its tokens."""
+
+    hosts: list[str]
+    database_url: str
+
+
+class NewName(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The name that an app is to have."""
+
+    name: Text
+
+
 class ClientView(msgspec.Struct, frozen=True, kw_only=True):
-    """An API client, without its secret."""
+    """An API client, without its secret. `expires_at` None: it has no end."""
 
     client_id: str
     scopes: list[str]
     owner: str | None
+    state: ClientState
     created_at: int
     secret_changed_at: int
+    expires_at: int | None
 
 
 class NewClient(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -100,6 +126,30 @@ class NewPolicy(PolicySetting, frozen=True, kw_only=True, forbid_unknown_fields=
 
 class NewSettings(AppSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The settings of an app, as they are to be: what is left out gets its default."""
+
+
+class SeatsView(msgspec.Struct, frozen=True, kw_only=True):
+    """The seats of an app: `taken` by production users, of `limit`; None: as many as come.
+
+    `when_full`: whether a newcomer for whom none is left is refused, or admitted as eval.
+    """
+
+    taken: int
+    limit: int | None
+    when_full: Literal["refuse", "eval"]
+
+
+class NewSeats(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The seats of an app, as they are to be."""
+
+    limit: Annotated[int, msgspec.Meta(ge=0, le=SEATS_MAX)] | None = None
+    when_full: Literal["refuse", "eval"] = "refuse"
+
+
+class SeatsRecount(SeatsView, frozen=True, kw_only=True):
+    """The seats after a count of the users. `drift`: by how much the number was too low before, mostly 0."""
+
+    drift: int
 
 
 class Simulation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -145,6 +195,31 @@ class UserView(msgspec.Struct, frozen=True, kw_only=True):
     eval_days_left: int
     eval_days_max: int
     deactivated_at: int | None
+
+
+class UserImport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """People to create or change, each for itself. `dry_run`: only say what would become of them."""
+
+    users: Annotated[list[UserChange], msgspec.Meta(max_length=CHANGES_MAX)]
+    dry_run: bool = False
+
+
+class RefusedEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """Why the entry at `index`, from 0, was left out."""
+
+    index: int
+    code: str
+    message: str
+
+
+class UserImported(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the entries, into the app with this id."""
+
+    app_id: str
+    created: int
+    changed: int
+    unchanged: int
+    refused: list[RefusedEntry]
 
 
 class UserPage(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,25 +17,37 @@ from admit.config import Network
 from admit.errors import AdmitError, NotFound
 from admit.gateway import Gateway
 from admit.web import (
+    admin_addresses_api,
     admin_api,
+    admin_import_api,
+    admin_mail_api,
+    admin_notices_api,
     admin_people_api,
     admin_policy_api,
+    admin_seats_api,
+    admin_settings_api,
     admin_tokens_api,
     cors,
     data_api,
     health,
     inbox,
+    managing_api,
+    not_built_api,
     openapi,
     proxies,
+    templates_api,
     token_api,
     token_readers_api,
+    transfer_api,
     users_api,
 )
 from admit.web.changes import Hub
 from admit.web.errors import MethodNotAllowed, answer_for, status_of
+from admit.web.hosts import Hosts
 from admit.web.operations import Call, ClientGone, Operation
 from admit.web.paths import Endpoint, Paths
 
+NOT_BUILT = 501
 CLIENT_GONE = 499
 """The status in our log when nobody waited for an answer; nginx uses the same."""
 
@@ -44,10 +56,20 @@ _TOLD: tuple[Operation, ...] = (
     *token_readers_api.OPERATIONS,
     *data_api.OPERATIONS,
     *users_api.OPERATIONS,
+    *managing_api.OPERATIONS,
+    *templates_api.OPERATIONS,
+    *transfer_api.OPERATIONS,
+    *not_built_api.OPERATIONS,
     *admin_api.OPERATIONS,
+    *admin_addresses_api.OPERATIONS,
     *admin_policy_api.OPERATIONS,
+    *admin_seats_api.OPERATIONS,
+    *admin_settings_api.OPERATIONS,
     *admin_people_api.OPERATIONS,
+    *admin_import_api.OPERATIONS,
     *admin_tokens_api.OPERATIONS,
+    *admin_mail_api.OPERATIONS,
+    *admin_notices_api.OPERATIONS,
     *health.OPERATIONS,
 )
 OPERATIONS = (*_TOLD, openapi.operation_for(_TOLD))
@@ -82,6 +104,7 @@ class Application:
             lifespan=self._live,
         )
         self._find_app = gateway.directory.app
+        self._hosts = Hosts(gateway.directory, gateway.settings)
         self._trusted = gateway.settings.trusted_proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -112,6 +135,7 @@ class Application:
         """The answer, with the headers that every answer has. What goes wrong inside is answered, too."""
         marks: cors.Headers = []
         try:
+            scope["path"] = await self._hosts.path_of(scope)
             marks = await cors.marks_for(scope, self._find_app)
             if cors.is_preflight(scope):
                 response = cors.preflight_answer(marks)
@@ -137,6 +161,7 @@ class Application:
         self._receive(scope)
         # The query carries the access token, and servers log the address of a socket that they accept.
         scope["hidden_query"], scope["query_string"] = scope["query_string"], b""
+        scope["path"] = await self._hosts.path_of(scope)
         await self._sockets(scope, receive, send)
 
     def _receive(self, scope: Scope) -> str:
@@ -220,7 +245,8 @@ def _route_of(scope: Scope) -> str:
 
 
 def _log_outcome(scope: Scope, status: int, started: float) -> None:
-    level = log.error if status >= 500 else log.debug if _route_of(scope) in health.PATHS else log.info
+    failed = status >= 500 and status != NOT_BUILT
+    level = log.error if failed else log.debug if _route_of(scope) in health.PATHS else log.info
     level(
         "request",
         method=scope["method"],

@@ -1,6 +1,7 @@
 """Who holds the access token that came with a request, and what it lets them do."""
 
 from admit.accounts import sessions, users
+from admit.accounts.acting import may_act_for_others
 from admit.accounts.apps import App
 from admit.accounts.tokens import AccessClaims
 from admit.accounts.users import User
@@ -11,8 +12,14 @@ from admit.web.operations import Call
 
 
 def issuer_of(gateway: Gateway, app: App) -> str:
-    """The issuer of this app's tokens, which is also the database URL of its clients."""
-    return f"{gateway.settings.public_url}/{app.name}"
+    """The issuer of this app's tokens, which is also the database URL of its clients.
+
+    Where hosts are mapped to the app it is the first of them, with the scheme of PUBLIC_URL.
+    """
+    public_url = gateway.settings.public_url
+    if app.hosts:
+        return f"{public_url.partition('://')[0]}://{app.hosts[0]}"
+    return f"{public_url}/{app.name}"
 
 
 def token_of(call: Call) -> str | None:
@@ -44,13 +51,15 @@ def bearer_if_any(call: Call, app: App) -> AccessClaims | None:
 
 
 def verified(gateway: Gateway, app: App, token: str) -> AccessClaims:
-    """What `token` says. Raises InvalidToken, also where the API client behind it was revoked.
+    """What `token` says. Raises InvalidToken, also where the API client behind it ended or has a new secret.
 
     Clients choose how long their tokens live, up to a month; whom the app has revoked is at hand.
     """
-    claims = gateway.mint.verify(token, app_id=app.app_id, issuer=issuer_of(gateway, app))
-    if claims.client_id is not None and claims.client_id not in app.clients:
-        raise InvalidToken("The API client behind this token was revoked.")
+    claims = gateway.mint.verify(token, app_id=app.app_id)
+    if not _client_lives(gateway, app, claims):
+        raise InvalidToken("The API client behind this token was revoked, has expired or has a new secret.")
+    if not _actor_may(gateway, app, claims):
+        raise InvalidToken("Whoever signed in as this person may not do so any more.")
     return claims
 
 
@@ -62,7 +71,7 @@ def require(claims: AccessClaims, *scopes: str) -> None:
 
 async def still_stands(gateway: Gateway, app: App, claims: AccessClaims) -> bool:
     """Whether the client, or the user and the session, that the token speaks of are still welcome."""
-    if claims.client_id is not None and claims.client_id not in app.clients:
+    if not _client_lives(gateway, app, claims) or not _actor_may(gateway, app, claims):
         return False
     if claims.sid is None and claims.sub == claims.client_id:
         return True
@@ -78,3 +87,18 @@ async def still_stands(gateway: Gateway, app: App, claims: AccessClaims) -> bool
     return claims.sid is None or (
         session is not None and session.uid == user.uid and session.state == "ENROLLED"
     )
+
+
+def _actor_may(gateway: Gateway, app: App, claims: AccessClaims) -> bool:
+    """Whether the owner who acts for somebody else, if one does, may still do so."""
+    return claims.act is None or may_act_for_others(app, claims.act.sub, gateway.clock())
+
+
+def _client_lives(gateway: Gateway, app: App, claims: AccessClaims) -> bool:
+    """Whether the API client behind the token, if there is one, lives and has the secret that it had then."""
+    if claims.client_id is None:
+        return True
+    client = app.clients.get(claims.client_id)
+    if client is None or not client.lives(gateway.clock()):
+        return False
+    return claims.client_since >= client.secret_changed_at

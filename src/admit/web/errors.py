@@ -1,5 +1,7 @@
 """What an error looks like outside: one table of statuses, one form of body."""
 
+from collections.abc import Mapping
+
 import msgspec
 from starlette.responses import Response
 
@@ -14,6 +16,7 @@ STATUS: dict[type[errors.AdmitError], int] = {
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.RateLimited: 429,
+    errors.NotBuilt: 501,
     errors.Unavailable: 503,
     errors.AdmitError: 500,
 }
@@ -43,6 +46,14 @@ class MethodNotAllowed(errors.InvalidRequest):
 STATUS[MethodNotAllowed] = 405
 
 
+class LimitReached(errors.RateLimited):
+    """A rate limit of the contract was reached. `headers` tell how the caller stands."""
+
+    def __init__(self, message: str, *, retry_after_seconds: int, headers: Mapping[str, str]) -> None:
+        super().__init__(message, retry_after_seconds=retry_after_seconds)
+        self.headers = headers
+
+
 class BodyTooSlow(errors.InvalidRequest):
     """The body did not arrive in time."""
 
@@ -69,6 +80,8 @@ def answer_for(error: errors.AdmitError) -> Response:
 def headers_for(error: errors.AdmitError) -> dict[str, str]:
     """The headers that belong to `error`, whatever its body looks like."""
     match error:
+        case LimitReached():
+            return {"Retry-After": str(error.retry_after_seconds), **error.headers}
         case errors.RateLimited() | errors.Unavailable():
             return {"Retry-After": str(error.retry_after_seconds)}
         case errors.InvalidToken():  # RFC 6750 §3

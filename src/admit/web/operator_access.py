@@ -7,7 +7,7 @@ from admit.accounts.apps import App
 from admit.accounts.operators import OperatorToken
 from admit.errors import Forbidden, NotFound, Unauthorized
 from admit.web.bearer import token_of
-from admit.web.operations import Call, Handler, Method, Operation
+from admit.web.operations import BODY_BYTES_MAX, Call, Handler, Method, Operation
 
 
 async def operator(call: Call) -> OperatorToken:
@@ -55,6 +55,7 @@ def admin(
     body: Any = None,
     answer: Any = None,
     codes: tuple[str, ...] = (),
+    body_bytes_max: int = BODY_BYTES_MAX,
 ) -> Operation:
     """An operation of the admin API."""
     return Operation(
@@ -66,6 +67,7 @@ def admin(
         scopes=(scope,),
         query=query,
         body=body,
+        body_bytes_max=body_bytes_max,
         answer=answer,
         codes=codes,
     )

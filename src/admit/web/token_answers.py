@@ -5,7 +5,9 @@ from typing import Any, Literal
 import msgspec
 from starlette.responses import Response
 
+from admit.accounts.alerts import Alert
 from admit.accounts.apps import App
+from admit.accounts.client_handover import CONNECT_CLIENT
 from admit.accounts.licenses import license_of
 from admit.accounts.sessions import Session
 from admit.accounts.users import NEVER, User
@@ -15,6 +17,7 @@ from admit.web.bearer import issuer_of
 from admit.web.errors import ErrorBody, headers_for, status_of
 
 ERROR_CODE_HEADER = "X-Admit-Error"
+CONNECT_SECONDS = 300
 
 
 class OtpSent(msgspec.Struct, frozen=True, tag="otp-sent", tag_field="type"):
@@ -42,6 +45,7 @@ class Tokens(
     user_type: Literal["demo", "eval", "prod", "client"]
     eval_days_left: int | None = None
     user_valid_until: int | None = None
+    alerts: tuple[Alert, ...] = ()
     data: msgspec.Raw | None = None
 
 
@@ -70,9 +74,10 @@ def tokens_of_user(
     *,
     client_id: str | None = None,
     lifetime: Lifetime = Lifetime(),  # noqa: B008  (frozen)
+    alerts: tuple[Alert, ...] = (),
 ) -> Tokens:
-    """The tokens of a resident; the refresh token only with a session."""
-    claims = {
+    """The tokens of a resident; the refresh token only with a session. `alerts` are read at logins only."""
+    claims: dict[str, Any] = {
         "sub": user.user_id,
         "email": user.email,
         "name": user.name,
@@ -80,11 +85,12 @@ def tokens_of_user(
         "scopes": scopes,
         "client_id": client_id,
         "sid": session.session_id if session else None,
+        "act": {"sub": session.actor} if session and session.actor else None,
     }
     minted = gateway.mint.access(
         app_id=app.app_id,
         issuer=issuer_of(gateway, app),
-        claims=claims,
+        claims=claims | _client_since(app, client_id),
         expires_in_seconds=lifetime.seconds,
         not_before_ms=lifetime.not_before_ms,
     )
@@ -96,7 +102,8 @@ def tokens_of_user(
         refresh_token_expiration=session.refresh_until if session else None,
         user_type=user.type,
         eval_days_left=user.eval_days_left if user.type == "eval" else None,
-        user_valid_until=user.valid_until if user.valid_until != NEVER else None,
+        user_valid_until=user.valid_until if user.valid_until != NEVER and user.type != "demo" else None,
+        alerts=alerts,
         data=user.data or msgspec.Raw(b"{}"),  # a client keeps what it has unless something comes
     )
 
@@ -109,9 +116,29 @@ def tokens_of_client(
     minted = gateway.mint.access(
         app_id=app.app_id,
         issuer=issuer_of(gateway, app),
-        claims=claims,
+        claims=claims | _client_since(app, client_id),
         expires_in_seconds=lifetime.seconds,
         not_before_ms=lifetime.not_before_ms,
+    )
+    return Tokens(
+        claims=claims,
+        access_token=minted.token,
+        access_token_expiration=minted.expires_at_ms,
+        user_type="client",
+    )
+
+
+def tokens_of_connecting(gateway: Gateway, app: App, email: str) -> Tokens:
+    """The token by which the owner of `email` fetches an API client, and does nothing else.
+
+    Its `sub` is nobody's userId, so that no backend takes it for the login of a person.
+    """
+    claims: dict[str, Any] = {"sub": f"connect:{email}", "email": email, "scopes": (CONNECT_CLIENT,)}
+    minted = gateway.mint.access(
+        app_id=app.app_id,
+        issuer=issuer_of(gateway, app),
+        claims=claims,
+        expires_in_seconds=CONNECT_SECONDS,
     )
     return Tokens(
         claims=claims,
@@ -143,6 +170,11 @@ def oauth_answer(error: AdmitError) -> Response:
     return Response(
         msgspec.json.encode(body), status_of(error), media_type="application/json", headers=headers_for(error)
     )
+
+
+def _client_since(app: App, client_id: str | None) -> dict[str, int]:
+    """What ends the token with the client's secret. `app` is the snapshot in which the client was let in."""
+    return {} if client_id is None else {"client_since": app.clients[client_id].secret_changed_at}
 
 
 def _refresh_token(gateway: Gateway, session: Session | None) -> str | None:

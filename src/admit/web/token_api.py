@@ -7,15 +7,21 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
+from admit.accounts.alerts import Alert, alerts_for
 from admit.accounts.apps import App
+from admit.accounts.client_handover import CONNECT_CLIENT, NOBODY_HERE, may_connect
 from admit.accounts.keys import PublicKey, parse_public_key
+from admit.clock import DAY_MS
+from admit.enrollment import visits
+from admit.enrollment.admissions import Login
 from admit.enrollment.hopeless import hopeless
 from admit.errors import AdmitError, Forbidden, InvalidRequest, Refused, UnsupportedGrant
 from admit.signin import client_credentials, refresh, spans
 from admit.signin.client_credentials import Claims, ClientItself
-from admit.signin.proof import Intent, scopes_of_person
-from admit.signin.refresh import SignedRefresh
+from admit.signin.proof import Intent, Visit, scopes_of_person
+from admit.signin.refresh import Refreshed, SignedRefresh
 from admit.web.operations import Call, Operation
+from admit.web.rate_limits import count_token
 from admit.web.token_answers import (
     Lifetime,
     OtpSent,
@@ -24,6 +30,7 @@ from admit.web.token_answers import (
     refusal_answer,
     sentence_answer,
     tokens_of_client,
+    tokens_of_connecting,
     tokens_of_user,
 )
 
@@ -37,6 +44,7 @@ class TokenRequest(msgspec.Struct, frozen=True, kw_only=True):
     scopes: tuple[str, ...] = ()
     public_key: str | None = None
     email: str | None = None
+    demo_user: str | None = None
     intent: Intent | None = None
     otp: str | None = None
     otp_id: str | None = None
@@ -73,9 +81,10 @@ async def post_token(call: Call) -> Response:
 
 
 async def _otp(call: Call, app: App, request: TokenRequest) -> Tokens | OtpSent:
-    if request.otp is None and request.otp_id is None:
-        return await _mail_code(call, app, request)
-    return await _redeem_code(call, app, request)
+    asks = request.otp is None and request.otp_id is None
+    if request.scopes == (CONNECT_CLIENT,):
+        return await (_mail_connect_code if asks else _redeem_connect_code)(call, app, request)
+    return await (_mail_code if asks else _redeem_code)(call, app, request)
 
 
 async def _mail_code(call: Call, app: App, request: TokenRequest) -> OtpSent:
@@ -86,7 +95,7 @@ async def _mail_code(call: Call, app: App, request: TokenRequest) -> OtpSent:
         _needed(request.email, "email"),
         request.intent or "",
         call.address,
-        hopeless=partial(hopeless, gateway.db, gateway.ring),
+        hopeless=partial(hopeless, gateway.db),
     )
     return OtpSent(otp_id)
 
@@ -103,8 +112,48 @@ async def _redeem_code(call: Call, app: App, request: TokenRequest) -> Tokens:
         intent=request.intent or "",
         address=call.address,
     )
+    if isinstance(proof, Visit):
+        await count_token(call, app, proof.actor or proof.user_ids[0])
+        return await _visit(call, app, proof)
+    await count_token(call, app, proof.user_id)
     login = await gateway.door.admit(app, proof)
-    return tokens_of_user(gateway, app, login.user, login.session, proof.scopes)
+    return tokens_of_user(
+        gateway, app, login.user, login.session, proof.scopes, alerts=_alerts(call, app, login)
+    )
+
+
+async def _demo(call: Call, app: App, request: TokenRequest) -> Tokens:
+    visit = await call.gateway.demo_users.visit(
+        app, _needed(request.demo_user, "demo_user"), _key(request), request.scopes, call.address
+    )
+    return await _visit(call, app, visit)
+
+
+async def _visit(call: Call, app: App, visit: Visit) -> Tokens:
+    gateway = call.gateway
+    life_ms = gateway.settings.refresh_token_days * DAY_MS
+    login = await visits.let_in(gateway.db, gateway.clock, app, visit, life_ms)
+    alerts = _alerts(call, app, login)
+    return tokens_of_user(gateway, app, login.user, login.session, visit.scopes, alerts=alerts)
+
+
+async def _mail_connect_code(call: Call, app: App, request: TokenRequest) -> OtpSent:
+    """Whether the address may connect is said to nobody but its owner, who reads the mail."""
+    email = _needed(request.email, "email")
+    return OtpSent(await call.gateway.codes.start(app, email, "", call.address, use="connect"))
+
+
+async def _redeem_connect_code(call: Call, app: App, request: TokenRequest) -> Tokens:
+    email = await call.gateway.codes.connect(
+        app,
+        otp_id=_needed(request.otp_id, "otp_id"),
+        otp=_needed(request.otp, "otp"),
+        email=_needed(request.email, "email"),
+        address=call.address,
+    )
+    if not may_connect(app, email):
+        raise Forbidden(NOBODY_HERE, code="not_an_owner")
+    return tokens_of_connecting(call.gateway, app, email)
 
 
 async def _client_credentials(call: Call, app: App, request: TokenRequest) -> Tokens:
@@ -112,8 +161,9 @@ async def _client_credentials(call: Call, app: App, request: TokenRequest) -> To
     presented = client_credentials.credentials_of(
         request.client_id, request.client_secret, call.header("authorization")
     )
-    client = client_credentials.authenticate(app, gateway.ring, presented)
+    client = client_credentials.authenticate(app, gateway.ring, presented, gateway.clock())
     lifetime = _lifetime(request, gateway.clock())
+    gateway.mint.life(gateway.clock() // 1_000, lifetime.seconds, lifetime.not_before_ms)
     proof = client_credentials.proof_of(
         app,
         client,
@@ -123,7 +173,9 @@ async def _client_credentials(call: Call, app: App, request: TokenRequest) -> To
         address=call.address,
     )
     if isinstance(proof, ClientItself):
+        await count_token(call, app, proof.client_id)
         return tokens_of_client(gateway, app, proof.client_id, proof.scopes, lifetime)
+    await count_token(call, app, proof.user_id)
     login = await gateway.door.admit(app, proof)
     return tokens_of_user(
         gateway,
@@ -133,6 +185,7 @@ async def _client_credentials(call: Call, app: App, request: TokenRequest) -> To
         proof.scopes,
         client_id=proof.client_id,
         lifetime=lifetime,
+        alerts=_alerts(call, app, login),
     )
 
 
@@ -144,8 +197,10 @@ async def _refresh_token(call: Call, app: App, request: TokenRequest) -> Tokens:
         signing_algorithm=_needed(request.signing_algorithm, "signing_algorithm"),
         signature=_needed(request.signature, "signature"),
         scopes=request.scopes,
+        new_key=_key(request),
     )
     refreshed = await refresh.refresh(gateway.db, gateway.mint, gateway.clock, app, signed)
+    await count_token(call, app, _bearer_of(refreshed))
     return tokens_of_user(
         gateway,
         app,
@@ -156,8 +211,20 @@ async def _refresh_token(call: Call, app: App, request: TokenRequest) -> Tokens:
     )
 
 
+def _bearer_of(refreshed: Refreshed) -> str:
+    """Whom these tokens count for: an owner who acts, one visitor of a demo, or the user."""
+    if refreshed.user.type == "demo":
+        return refreshed.session.session_id
+    return refreshed.session.actor or refreshed.user.user_id
+
+
+def _alerts(call: Call, app: App, login: Login) -> tuple[Alert, ...]:
+    return alerts_for(app, login.user, call.gateway.clock())
+
+
 GRANTS: dict[str, Grant] = {
     "otp": _otp,
+    "demo": _demo,
     "client_credentials": _client_credentials,
     "refresh_token": _refresh_token,
 }
@@ -197,6 +264,8 @@ OPERATIONS = (
             "USER_DEACTIVATED",
             "WEBHOOK_ERROR",
             Forbidden.code,
+            "not_an_owner",
+            "client_expired",
             UnsupportedGrant.code,
         ),
     ),

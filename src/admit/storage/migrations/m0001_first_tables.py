@@ -76,6 +76,7 @@ def upgrade() -> None:
         sa.Column("owner", TEXT, nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("secret_changed_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=True),
         sa.Column("revoked_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("app_id", "client_id", name=op.f("pk_clients")),
     )
@@ -95,7 +96,9 @@ def upgrade() -> None:
         sa.Column("app_id", TEXT, nullable=False),
         sa.Column("otp_id", TEXT, nullable=False),
         sa.Column("email", TEXT, nullable=False),
+        sa.Column("acting_for", TEXT, nullable=False),
         sa.Column("intent", TEXT, nullable=False),
+        sa.Column("network", TEXT, nullable=False),
         sa.Column("code_digest", TEXT, nullable=False),
         sa.Column("guesses", sa.BigInteger(), nullable=False),
         sa.Column("uses", sa.BigInteger(), nullable=False),
@@ -128,6 +131,18 @@ def upgrade() -> None:
         op.f("ix_events_app_id_uid_position"), "events", ["app_id", "uid", "position"], unique=False
     )
     op.create_table(
+        "former_keys",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("session_id", TEXT, nullable=False),
+        sa.Column("uid", TEXT, nullable=False),
+        sa.Column("public_key", TEXT, nullable=False),
+        sa.Column("key_thumbprint", TEXT, nullable=False),
+        sa.Column("until", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("app_id", "session_id", name=op.f("pk_former_keys")),
+    )
+    op.create_index(op.f("ix_former_keys_app_id_uid"), "former_keys", ["app_id", "uid"], unique=False)
+    op.create_index(op.f("ix_former_keys_until"), "former_keys", ["until"], unique=False)
+    op.create_table(
         "hook_secrets",
         sa.Column("app_id", TEXT, nullable=False),
         sa.Column("secret_id", TEXT, nullable=False),
@@ -135,6 +150,20 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("ends_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("app_id", "secret_id", name=op.f("pk_hook_secrets")),
+    )
+    op.create_table(
+        "hosts",
+        sa.Column("host", TEXT, nullable=False),
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("since", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("host", name=op.f("pk_hosts")),
+    )
+    op.create_index(op.f("ix_hosts_app_id_host"), "hosts", ["app_id", "host"], unique=False)
+    op.create_table(
+        "id_keys",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("sealed", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("app_id", name=op.f("pk_id_keys")),
     )
     op.create_table(
         "identities",
@@ -178,6 +207,14 @@ def upgrade() -> None:
         sqlite_where=sa.text("finished_at IS NOT NULL"),
     )
     op.create_table(
+        "known_networks",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("place", TEXT, nullable=False),
+        sa.Column("until", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("app_id", "place", name=op.f("pk_known_networks")),
+    )
+    op.create_index(op.f("ix_known_networks_until"), "known_networks", ["until"], unique=False)
+    op.create_table(
         "limits",
         sa.Column("app_id", TEXT, nullable=False),
         sa.Column("bucket", TEXT, nullable=False),
@@ -186,6 +223,31 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("app_id", "bucket", "window_end", name=op.f("pk_limits")),
     )
     op.create_index(op.f("ix_limits_window_end"), "limits", ["window_end"], unique=False)
+    op.create_table(
+        "mail_servers",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("sealed", TEXT, nullable=False),
+        sa.Column("changed_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("app_id", name=op.f("pk_mail_servers")),
+    )
+    op.create_table(
+        "names",
+        sa.Column("name", TEXT, nullable=False),
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("since", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_names")),
+    )
+    op.create_index(op.f("ix_names_app_id_name"), "names", ["app_id", "name"], unique=False)
+    op.create_table(
+        "notices",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("notice_id", TEXT, nullable=False),
+        sa.Column("type", TEXT, nullable=False),
+        sa.Column("message", TEXT, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("until", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("app_id", "notice_id", name=op.f("pk_notices")),
+    )
     op.create_table(
         "operator_tokens",
         sa.Column("token_id", TEXT, nullable=False),
@@ -213,6 +275,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("app_id", "email", name=op.f("pk_owners")),
     )
     op.create_table(
+        "seats",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("taken", sa.BigInteger(), nullable=False),
+        sa.Column("seat_limit", sa.BigInteger(), nullable=True),
+        sa.Column("when_full", TEXT, nullable=False),
+        sa.Column("recounts", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("app_id", name=op.f("pk_seats")),
+    )
+    op.create_table(
         "sessions",
         sa.Column("app_id", TEXT, nullable=False),
         sa.Column("session_id", TEXT, nullable=False),
@@ -223,6 +294,7 @@ def upgrade() -> None:
         sa.Column("public_key", TEXT, nullable=False),
         sa.Column("key_thumbprint", TEXT, nullable=False),
         sa.Column("client_id", TEXT, nullable=True),
+        sa.Column("actor", TEXT, nullable=True),
         sa.Column("scopes", TEXT, nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("authenticated_at", sa.BigInteger(), nullable=False),
