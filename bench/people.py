@@ -101,7 +101,7 @@ def _write(connection: Connection, app_id: str, first: int, last: int) -> None:
     else:
         numbers = (
             "(SELECT n, lpad(n::text, 9, '0') AS digits "
-            f"FROM generate_series({first}, {last}) AS each(n)) AS numbers"
+            f"FROM generate_series(CAST({first} AS bigint), {last}) AS each(n)) AS numbers"
         )
     connection.execute(
         text(

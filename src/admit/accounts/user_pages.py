@@ -208,7 +208,7 @@ def _bound(shape: _Shape, name: str) -> ColumnElement[Any]:
 def _listed(few: str) -> Select[Any]:
     """The users whom an index lists for a filter that few pass, each once.
 
-    The inner limit keeps SQLite from choosing an index in which they are each once, and which holds everybody.
+    The inner limit keeps SQLite from choosing an index in which everybody is, each once.
     """
     listed = _in_index(few).limit(bindparam("few")).subquery()
     return select(listed.c[_id_of(few)]).distinct()
