@@ -3,8 +3,8 @@
     uv run python -m bench.first_login [--logins 4000] [--runs 5] [--databases sqlite,postgresql]
 
 Prints, per database and concurrency: logins/s (median, spread), p50 and p99, CPU of server and database per
-login, memory; the fsync rate of the same run; then p99 at half load beside the hook's own p99. The load runs
-in this process and on the same cores.
+login, memory; the fsync rate and the raw limit of the same run; then p99 at half load beside the hook's own
+p99. The load runs in this process and on the same cores.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import uvloop
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from bench import load, machine, servers
+from bench import bare, load, machine, servers
 
 CONCURRENCIES = (1, 16, 64)
 KEYS = 16
@@ -73,6 +73,7 @@ def _bench(database: str, keys: list[str], *, logins: int, runs: int) -> None:
             ]
             _print_row(concurrency, results)
             best = max(best, statistics.median(each.per_second for each in results))
+        _raw_limit(hook_port, logins=logins, runs=runs)
         _half_load(server, keys, hook_port, best / 2)
         after = machine.fsyncs_per_second(folder)
         print(f"memory at its peak: {machine.peak_memory_mb(server.pid):.0f} MB")
@@ -107,6 +108,26 @@ def _print_row(concurrency: int, runs: list[Run]) -> None:
         f" {statistics.median(each.p99_ms for each in runs):>8.1f}"
         f" {statistics.median(each.server_cpu_ms for each in runs):>15.3f}"
         f" {statistics.median(each.database_cpu_ms for each in runs):>17.3f}",
+        flush=True,
+    )
+
+
+def _raw_limit(hook_port: int, *, logins: int, runs: int) -> None:
+    """What is left when nothing is remembered or signed: the hook is asked, and its answer passed on."""
+    request = load.post("/", b'{"sub":"someone@example.com"}')
+    with servers.bare_server(hook_port) as (pid, port):
+        rates, cpu_ms = [], []
+        for _ in range(runs + 1):
+            before = machine.cpu_seconds(pid)
+            requests = itertools.repeat(request, logins)
+            tally = uvloop.run(load.closed_loop(port, requests, bare.ANSWER, concurrency=64))
+            if tally.failures:
+                raise SystemExit(f"the bare server failed: {tally.sample_failure!r}")
+            rates.append(tally.per_second)
+            cpu_ms.append((machine.cpu_seconds(pid) - before) / logins * 1000)
+    print(
+        f"raw limit, a server that only asks the hook: {statistics.median(rates[1:]):.0f}/s at 64 at once, "
+        f"{statistics.median(cpu_ms[1:]):.3f} ms of CPU",
         flush=True,
     )
 

@@ -34,13 +34,27 @@ class Server:
 @contextmanager
 def receiver() -> Iterator[int]:
     """A decision endpoint in a process of its own; yields its port."""
+    with _program("bench.receiver") as (_pid, port):
+        yield port
+
+
+@contextmanager
+def bare_server(hook_port: int) -> Iterator[tuple[int, int]]:
+    """A server that only asks the endpoint and answers; yields its pid and port."""
+    with _program("bench.bare", str(hook_port)) as started:
+        yield started
+
+
+@contextmanager
+def _program(module: str, *arguments: str) -> Iterator[tuple[int, int]]:
+    """Runs a module that prints its port and ends with its standard input; yields its pid and port."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "bench.receiver"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", module, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        yield int(process.stdout.readline())
+        yield process.pid, int(process.stdout.readline())
     finally:
         process.stdin.close()
         process.wait(timeout=10)
