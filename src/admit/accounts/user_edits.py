@@ -44,6 +44,22 @@ class UserChange(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forb
     data: msgspec.Raw | UnsetType = UNSET
 
 
+class ToldUser(UserChange, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """A user in a file, as GET /users shows one: what nobody can choose (`created` …) is passed over."""
+
+    email: Any = None
+    name: Any = None
+    created: Any = None
+    updated: Any = None
+    last_login: Any = None
+    max_allowed_eval_days_left: Any = None
+
+    def change(self, user_id: str) -> UserChange:
+        """What is to be made of the user with this userId."""
+        told = {name: getattr(self, name) for name in UserChange.__struct_fields__}
+        return UserChange(**told | {"user_id": user_id})
+
+
 class Fault(msgspec.Struct, frozen=True):
     """Why an entry cannot be carried out."""
 

@@ -8,12 +8,12 @@ import codecs
 import csv
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any, BinaryIO, Literal, TextIO
+from typing import BinaryIO, Literal, TextIO
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from admit.accounts.user_edits import UserChange
+from admit.accounts.user_edits import ToldUser, UserChange
 
 LINE_BYTES_MAX = 1_000_000
 NOT_UTF8 = "It is not UTF-8."
@@ -66,17 +66,6 @@ class Read(msgspec.Struct, frozen=True):
     end: Place
 
 
-class _Line(UserChange, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """A line of JSON, with the members that are passed over."""
-
-    email: Any = None
-    name: Any = None
-    created: Any = None
-    updated: Any = None
-    last_login: Any = None
-    max_allowed_eval_days_left: Any = None
-
-
 class _Wrong(Exception):
     """Carries the sentence about one line."""
 
@@ -98,7 +87,7 @@ class PersonLine(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     max_allowed_eval_days_left: int
 
 
-_decode_line = msgspec.json.Decoder(_Line).decode
+_decode_line = msgspec.json.Decoder(ToldUser).decode
 
 
 def format_of(name: str) -> Format | None:
@@ -189,7 +178,7 @@ def _from_json(text: str) -> UserChange:
         raise _Wrong(f"It is not as a user should be: {error}.") from None
     except (msgspec.DecodeError, RecursionError) as error:
         raise _Wrong(f"It is no JSON object: {error}.") from None
-    return UserChange(**{name: getattr(line, name) for name in UserChange.__struct_fields__})
+    return line.change(line.user_id)
 
 
 def _read_head(lines: _Lines) -> _Columns:

@@ -1,6 +1,8 @@
 """Users whom the operator's programs create: nobody is asked, but the ledger remembers who let them in."""
 
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import TypeVar
 
 from msgspec.structs import replace
 from sqlalchemy import insert
@@ -9,13 +11,18 @@ from admit.accounts.apps import App
 from admit.accounts.user_changes import Created, Rejected, Written, carry_out, plan, write_many
 from admit.accounts.user_edits import UserChange
 from admit.enrollment.tables import admissions
+from admit.errors import Conflict
 from admit.signin.proof import user_id_as_known
-from admit.storage.transaction import Transaction
+from admit.storage.database import Database
+from admit.storage.transaction import Transaction, Unit
 
 METHOD = "api"
 POLICY = "api"
+TRIES_MAX = 3
 
 ADD_SETTLED = insert(admissions)
+
+T = TypeVar("T")
 
 
 def write_users(
@@ -39,6 +46,17 @@ def import_users(
     written = carry_out(tx, planned, now)
     _remember(tx, app, written.created, who, now)
     return written, planned.rejected
+
+
+async def write_among_rivals(db: Database, unit: Unit[T]) -> T:
+    """Runs `unit`, which writes users, and again where somebody else has created one of them meanwhile.
+
+    By then that one is known, and is changed. Raises Conflict after TRIES_MAX.
+    """
+    for _ in range(TRIES_MAX - 1):
+        with suppress(Conflict):
+            return await db.write(unit, patient=True)
+    return await db.write(unit, patient=True)
 
 
 def in_one_spelling(app: App, changes: Sequence[UserChange]) -> list[UserChange]:

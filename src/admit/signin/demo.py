@@ -10,9 +10,9 @@ import structlog
 from admit.accounts.apps import App
 from admit.accounts.keys import PublicKey
 from admit.clock import Clock
-from admit.errors import InvalidRequest, RateLimited
+from admit.errors import InvalidRequest
 from admit.signin.email_addresses import is_demo, network_of, normalise_email
-from admit.signin.limits import Limits, take, wants
+from admit.signin.limits import Limits, refusal, take, wants
 from admit.signin.proof import Visit, scopes_of_person
 from admit.storage.database import Database
 from admit.storage.sealing import KeyRing
@@ -52,7 +52,6 @@ class DemoUsers:
         wait_seconds = await self._db.write(lambda tx: take(tx, self._ring, app.app_id, counted, now))
         if wait_seconds is not None:
             log.warning("demo.limited", app_id=app.app_id, address=address, wait_seconds=wait_seconds)
-            sentence = TOO_MANY.format(minutes=(wait_seconds + 59) // 60)
-            raise RateLimited(sentence, retry_after_seconds=wait_seconds)
+            raise refusal(TOO_MANY, wait_seconds)
         user_ids = tuple(dict.fromkeys((typed, normalised)))
         return Visit(method="demo", user_ids=user_ids, public_key=public_key, scopes=granted, address=address)

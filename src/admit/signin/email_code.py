@@ -23,7 +23,6 @@ from admit.errors import (
     USER_NOT_ACCEPTED,
     InvalidOtp,
     InvalidRequest,
-    RateLimited,
     Refused,
 )
 from admit.outbound.mail import Mail
@@ -37,7 +36,7 @@ from admit.signin.email_addresses import (
     normalise_email,
 )
 from admit.signin.known_networks import Place, turns
-from admit.signin.limits import Limits, take, wants
+from admit.signin.limits import Limits, refusal, take, wants
 from admit.signin.one_time_codes import CODE_DIGITS, Guess, NewCode, Use
 from admit.signin.one_time_codes import Spend as Spend
 from admit.signin.one_time_codes import complete as complete
@@ -104,8 +103,7 @@ class EmailCodes:
         )
         if wait_seconds is not None:
             log.warning("email_code.limited", app_id=app.app_id, address=address, wait_seconds=wait_seconds)
-            sentence = TOO_MANY_MAILS.format(minutes=(wait_seconds + 59) // 60)
-            raise RateLimited(sentence, retry_after_seconds=wait_seconds)
+            raise refusal(TOO_MANY_MAILS, wait_seconds)
         if refused is not None:
             log.info("email_code.hopeless", app_id=app.app_id, code=refused.code, address=address)
             raise refused

@@ -10,6 +10,7 @@ import msgspec
 from sqlalchemy import bindparam, delete, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT reads the same on SQLite
 
+from admit.errors import RateLimited
 from admit.signin.tables import limits
 from admit.storage.lookups import Lookup
 from admit.storage.sealing import KeyRing
@@ -139,6 +140,12 @@ def take(tx: Transaction, ring: KeyRing, app_id: str, counted: Sequence[Want], n
     for row in taken:
         tx.execute(COUNT_ONE_LESS, row)
     return _seconds_until(over_until, now)
+
+
+def refusal(sentence: str, wait_seconds: int) -> RateLimited:
+    """What to raise where `take` says to wait; `sentence` has a place for the {minutes}."""
+    told = sentence.format(minutes=(wait_seconds + 59) // 60)
+    return RateLimited(told, retry_after_seconds=wait_seconds)
 
 
 def give_back(tx: Transaction, ring: KeyRing, app_id: str, counted: Sequence[Want], now: int) -> None:

@@ -6,12 +6,11 @@ import structlog
 from admit.accounts.app_settings import MailTemplates
 from admit.accounts.apps import App
 from admit.clock import Clock
-from admit.errors import RateLimited
 from admit.outbound.mail import Mail, MailFailed
 from admit.signin import templates
 from admit.signin.app_mail import AppMailers
 from admit.signin.email_addresses import mailbox_of, normalise_email
-from admit.signin.limits import Limits, take, wants
+from admit.signin.limits import Limits, refusal, take, wants
 from admit.storage.database import Database
 from admit.storage.sealing import KeyRing
 
@@ -79,8 +78,7 @@ class TestMails:
         now = self._clock()
         wait_seconds = await self._db.write(lambda tx: take(tx, self._ring, app.app_id, counted, now))
         if wait_seconds is not None:
-            sentence = TOO_MANY.format(minutes=(wait_seconds + 59) // 60)
-            raise RateLimited(sentence, retry_after_seconds=wait_seconds)
+            raise refusal(TOO_MANY, wait_seconds)
         words = sample(app, to, chosen, data)
         mail = Mail(
             to=to,

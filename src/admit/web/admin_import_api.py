@@ -5,16 +5,13 @@ from starlette.responses import Response
 from admit.accounts.apps import App
 from admit.accounts.user_changes import Plan, Rejected, Written, plan
 from admit.accounts.user_edits import UserChange
-from admit.enrollment.creations import import_users, in_one_spelling
-from admit.errors import Conflict
+from admit.enrollment.creations import import_users, in_one_spelling, write_among_rivals
 from admit.gateway import Gateway
 from admit.storage.transaction import Transaction
 from admit.web.admin_types import RefusedEntry, UserImport, UserImported
 from admit.web.operations import Call
 from admit.web.operator_access import admin, permitted_app
 from admit.web.users_api import USERS_BYTES_MAX
-
-TRIES_MAX = 3
 
 
 async def import_app_users(call: Call) -> Response:
@@ -41,15 +38,8 @@ async def _carry_out(gateway: Gateway, app: App, changes: list[UserChange]) -> U
     def write(tx: Transaction) -> tuple[Written, list[Rejected]]:
         return import_users(tx, app, changes, who="an import", now=now)
 
-    for last in range(TRIES_MAX):
-        try:
-            written, rejected = await gateway.db.write(write, patient=True)
-        except Conflict:  # a newcomer is known by now, and is changed
-            if last == TRIES_MAX - 1:
-                raise
-        else:
-            return _outcome(app, changes, len(written.created), len(written.changed), rejected)
-    raise AssertionError("every try ends in one of the two ways")
+    written, rejected = await write_among_rivals(gateway.db, write)
+    return _outcome(app, changes, len(written.created), len(written.changed), rejected)
 
 
 def _outcome(

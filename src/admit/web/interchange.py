@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from admit.accounts.user_edits import UserChange
+from admit.accounts.user_edits import ToldUser, UserChange
 from admit.accounts.users import NEVER, User
 from admit.clock import iso_date
 from admit.errors import InvalidRequest
@@ -25,26 +25,16 @@ HEAD = b'{"type":"schema","tables":{},"sealed":false}\n{"type":"roles","roles":{
 DEMO_BEGIN, DEMO_END = b'{"type":"demoUsers","users":{', b"}}\n"
 
 
-class UserRow(UserChange, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """A user in a file. What nobody can choose, such as `created`, is told and passed over.
-
-    The userId stands beside the row, and may stand in it.
-    """
+class UserRow(ToldUser, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """A user in a file. The userId stands beside the row, and may stand in it."""
 
     user_id: str = ""
-    email: Any = None
-    name: Any = None
-    created: Any = None
-    updated: Any = None
-    last_login: Any = None
-    max_allowed_eval_days_left: Any = None
 
     def change(self, user_id: str) -> UserChange:
         """What is to be made of the user with this userId. Raises InvalidRequest for a row of another."""
         if self.user_id not in ("", user_id):
             raise InvalidRequest(f"The row of {user_id[:80]!r} is one of {self.user_id[:80]!r}.")
-        told = {name: getattr(self, name) for name in UserChange.__struct_fields__}
-        return UserChange(**told | {"user_id": user_id})
+        return super().change(user_id)
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):

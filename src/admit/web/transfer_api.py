@@ -18,8 +18,8 @@ from admit.accounts.apps import App
 from admit.accounts.user_changes import Rejected, Written
 from admit.accounts.user_edits import UserChange
 from admit.accounts.users import User, UserType
-from admit.enrollment.creations import write_users
-from admit.errors import AdmitError, Conflict, InvalidRequest, TooLarge
+from admit.enrollment.creations import write_among_rivals, write_users
+from admit.errors import AdmitError, InvalidRequest, TooLarge
 from admit.gateway import Gateway
 from admit.storage.transaction import Transaction
 from admit.web import interchange
@@ -39,7 +39,6 @@ FILE_BYTES_MAX = 20_000_000
 IMPORT_BYTES_MAX = 8_000_000_000
 """Of an import, unpacked."""
 PIECE_BYTES = 65_536
-TRIES_MAX = 3
 
 log = structlog.get_logger("admit.web")
 
@@ -207,12 +206,7 @@ async def _write_page(gateway: Gateway, app: App, changes: list[UserChange], who
     def write(tx: Transaction) -> Written | Rejected:
         return write_users(tx, app, changes, who=who, now=now)
 
-    for _ in range(TRIES_MAX - 1):
-        try:
-            return await gateway.db.write(write, patient=True)
-        except Conflict:  # a newcomer is known by now, and is changed
-            continue
-    return await gateway.db.write(write, patient=True)
+    return await write_among_rivals(gateway.db, write)
 
 
 async def _unpacked(call: Call) -> AsyncIterator[bytes]:
