@@ -11,6 +11,8 @@ PYTHON_CODE := src tests bench examples scripts
 PAGE := examples/first-login/page
 COMMAND := tests/dexie_cloud
 COMMAND_PACKAGES := $(COMMAND)/node_modules/.package-lock.json
+RECEIVER := examples/receivers/javascript
+RECEIVER_PACKAGES := $(RECEIVER)/node_modules/.package-lock.json
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -18,10 +20,10 @@ help: ## List the targets
 serve: setup $(PAGE)/dist/app.js ## Make a demo app, serve it with a page to sign in on, and print the addresses
 	@exec $(BIN)/python examples/first-login/serve.py
 
-test: lint debian $(PAGE)/dist/app.js $(COMMAND_PACKAGES) ## Run every check and every test, on both databases and in a browser
+test: lint debian $(PAGE)/dist/app.js $(COMMAND_PACKAGES) $(RECEIVER_PACKAGES) ## Run every check and every test, on both databases and in a browser
 	@$(PYTEST) -n 2 --dist loadfile tests
 
-check: lint debian $(COMMAND_PACKAGES) ## What CI runs first: lint, then unit, structure and contract tests
+check: lint debian $(COMMAND_PACKAGES) $(RECEIVER_PACKAGES) ## What CI runs first: lint, then unit, structure and contract tests
 	@$(PYTEST) -n 2 --dist loadfile tests/unit tests/structure tests/contract
 
 lint: setup ## ruff, mypy --strict and import-linter
@@ -34,7 +36,7 @@ format: setup ## Let ruff format the code and repair what it can
 	@$(BIN)/ruff check --quiet --fix $(PYTHON_CODE)
 	@$(BIN)/ruff format --quiet $(PYTHON_CODE)
 
-crash: setup debian ## Kill the server between the steps of a first login
+crash: setup debian ## Kill servers and PostgreSQL, between two steps and under load
 	@$(PYTEST) tests/crash
 
 browser: setup debian $(PAGE)/dist/app.js ## Sign in with the published dexie-cloud-addon in Chromium
@@ -53,7 +55,7 @@ docs: setup ## Write the pages that are made from the code
 setup: .cache/python ## Install what serving needs into .venv
 
 clean: ## Forget everything that was installed or built
-	rm -rf .cache .tools .venv $(PAGE)/node_modules $(PAGE)/dist $(COMMAND)/node_modules
+	rm -rf .cache .tools .venv $(PAGE)/node_modules $(PAGE)/dist $(COMMAND)/node_modules $(RECEIVER)/node_modules
 
 .tools/bin/uv:
 	@scripts/get-uv
@@ -72,6 +74,11 @@ $(PAGE)/dist/app.js: $(PAGE)/package-lock.json $(wildcard $(PAGE)/src/*) scripts
 # The published dexie-cloud command, which the tests run.
 $(COMMAND_PACKAGES): $(COMMAND)/package-lock.json scripts/bundle | .cache/node
 	@scripts/bundle $(COMMAND)
+	@touch $@
+
+# The published verifier of Standard Webhooks, with which the example receiver checks what we sign.
+$(RECEIVER_PACKAGES): $(RECEIVER)/package-lock.json scripts/bundle | .cache/node
+	@scripts/bundle $(RECEIVER)
 	@touch $@
 
 # What the tests need beside Python packages; Playwright's driver needs libatomic1. Cheap when nothing is missing,

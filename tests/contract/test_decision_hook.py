@@ -132,9 +132,10 @@ async def test_a_wish_to_wait_beyond_the_budget_ends_the_attempts(http: HttpClie
     assert answer.latency_ms < 1500
 
 
-async def test_a_huge_reply_is_a_fault_before_it_is_read(http: HttpClient) -> None:
+@pytest.mark.parametrize("status", [200, 503])
+async def test_a_huge_reply_is_a_fault_before_it_is_read(http: HttpClient, status: int) -> None:
     async def huge(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse()
+        response = web.StreamResponse(status=status)
         await response.prepare(request)
         for _ in range(3000):
             await response.write(b"x" * 65_536)
@@ -143,7 +144,8 @@ async def test_a_huge_reply_is_a_fault_before_it_is_read(http: HttpClient) -> No
     async with receiving(huge) as receiver:
         answer = await ask(http, question(receiver.url), clock.now)
     assert isinstance(answer.outcome, Fault)
-    assert "more than 65536 bytes" in answer.outcome.reason
+    assert answer.outcome.reason == "127.0.0.1 answered with more than 65536 bytes."
+    assert answer.attempts == 1
 
 
 async def test_a_compressed_reply_is_not_unpacked(http: HttpClient) -> None:

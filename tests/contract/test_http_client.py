@@ -2,9 +2,11 @@
 
 import asyncio
 import gzip
+import random
 import resource
 import socket
 import ssl
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -14,7 +16,7 @@ import pytest
 
 from admit.outbound.addresses import EgressPolicy
 from admit.outbound.gate import OpenTransaction
-from admit.outbound.http import Failure, HttpClient, Reply
+from admit.outbound.http import CONNECTIONS_PER_HOST_MAX, Failure, HttpClient, Reply
 from admit.storage.database import Database
 from admit.storage.transaction import Transaction
 from tests.receivers import Answer, Authority, Receiver, Request, answering, receiver, response
@@ -51,10 +53,10 @@ async def post(http: HttpClient, url: str, *, seconds: float = 5.0, most: int = 
     )
 
 
-async def failure(answer: Answer, *, seconds: float = 5.0, most: int = 65_536) -> Failure:
+async def failure(answer: Answer, *, seconds: float = 5.0) -> Failure:
     """The failure that posting to a receiver with this `answer` ends in."""
     async with receiver(answer) as there, client() as http:
-        outcome = await post(http, there.url(), seconds=seconds, most=most)
+        outcome = await post(http, there.url(), seconds=seconds)
     assert isinstance(outcome, Failure)
     return outcome
 
@@ -162,35 +164,44 @@ async def test_compressed_answer_is_left_as_it_is() -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000
 
 
-async def test_announced_flood_is_not_even_begun() -> None:
-    async def answer(_request: Request, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 200000000\r\n\r\n")
-        await asyncio.sleep(60)
-
-    assert (await failure(answer)).kind == "too_large"
-
-
-async def test_flood_is_cut_off_at_the_limit() -> None:
+@pytest.mark.parametrize("head", ["Content-Length: 200000000", "Transfer-Encoding: chunked"])
+async def test_flood_is_cut_off_at_the_limit(head: str) -> None:
     sent = 0
 
     async def answer(_request: Request, writer: asyncio.StreamWriter) -> None:
         nonlocal sent
-        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        chunked = "chunked" in head
+        writer.write(f"HTTP/1.1 503 Busy\r\nRetry-After: 7\r\n{head}\r\n\r\n".encode())
         while sent < 200_000_000:
-            writer.write(b"10000\r\n" + b"x" * 65_536 + b"\r\n")
+            writer.write(b"10000\r\n" + b"x" * 65_536 + b"\r\n" if chunked else b"x" * 65_536)
             await writer.drain()
             sent += 65_536
 
-    failed = await failure(answer)
+    async with receiver(answer) as there, client() as http:
+        reply = await post(http, there.url(), most=1_000)
 
-    assert (failed.kind, failed.may_retry) == ("too_large", False)
+    assert isinstance(reply, Reply)
+    assert (reply.status, reply.headers["retry-after"], reply.address) == (503, "7", "127.0.0.1")
+    assert (reply.truncated, reply.body) == (True, b"x" * 1_000)
     assert sent < 20_000_000
 
 
-async def test_answer_of_exactly_the_limit_is_accepted() -> None:
+async def test_connection_with_an_unread_rest_is_not_used_again() -> None:
+    async with receiver(answering(response(b"x" * 3_000_000))) as there, client() as http:
+        for _ in range(2):
+            reply = await post(http, there.url(), most=1_000)
+            assert isinstance(reply, Reply)
+            assert reply.truncated
+
+    assert there.connections == 2
+
+
+async def test_answer_of_exactly_the_limit_is_whole() -> None:
     async with receiver(answering(response(b"x" * 1_000))) as there, client() as http:
-        assert isinstance(await post(http, there.url(), most=1_000), Reply)
-        assert isinstance(await post(http, there.url(), most=999), Failure)
+        reply = await post(http, there.url(), most=1_000)
+
+    assert isinstance(reply, Reply)
+    assert (reply.truncated, len(reply.body)) == (False, 1_000)
 
 
 def dripping(data: bytes, pause: float = 0.02) -> Answer:
@@ -229,7 +240,7 @@ async def test_budget_covers_whatever_the_receiver_does(answer: Answer) -> None:
     failed = await failure(answer, seconds=0.5)
     elapsed = time.monotonic() - started
 
-    assert (failed.kind, failed.may_retry) == ("timeout", True)
+    assert (failed.kind, failed.may_retry, failed.address) == ("timeout", True, "127.0.0.1")
     assert 0.45 <= failed.elapsed_ms / 1_000 <= 0.75
     assert elapsed < 1.5
     assert "within 0.5 s" in failed.detail
@@ -249,6 +260,27 @@ async def test_budget_covers_a_name_that_nobody_answers_for() -> None:
     assert failed.elapsed_ms < 600
 
 
+async def test_names_that_nobody_answers_for_do_not_hold_up_others() -> None:
+    over = threading.Event()
+
+    def lookup(host: str, _port: int) -> list[str]:
+        if host.startswith("lost"):
+            over.wait(30)
+        return ["127.0.0.1"]
+
+    async with receiver(answering(response())) as there:
+        http = HttpClient(EgressPolicy.parse("prompt.example"), lookup=lookup)
+        lost = await asyncio.gather(
+            *(post(http, f"https://lost{number}.example/", seconds=0.3) for number in range(60))
+        )
+        found = await post(http, there.url("prompt.example"), seconds=5)
+        over.set()
+        await http.close()
+
+    assert {each.kind for each in lost if isinstance(each, Failure)} == {"timeout"}
+    assert isinstance(found, Reply)
+
+
 async def test_nothing_is_sent_when_no_time_is_left() -> None:
     async with receiver(answering(response())) as there, client() as http:
         await post(http, there.url())
@@ -257,6 +289,33 @@ async def test_nothing_is_sent_when_no_time_is_left() -> None:
     assert isinstance(failed, Failure)
     assert failed.kind == "timeout"
     assert len(there.requests) == 1
+
+
+async def test_hosts_that_hang_leave_connections_for_others() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8_192), hard))
+    hosts = [f"slow{number}.example" for number in range(5)]
+    names = {host: ["127.0.0.1"] for host in (*hosts, "prompt.example")}
+    policy = EgressPolicy.parse(",".join(names))
+    async with (
+        receiver(hanging) as slow,
+        receiver(answering(response())) as prompt,
+        client(policy, names=names) as http,
+    ):
+        calls = [
+            asyncio.create_task(post(http, slow.url(host), seconds=30)) for host in hosts for _ in range(150)
+        ]
+        async with asyncio.timeout(20):
+            while slow.connections < 5 * CONNECTIONS_PER_HOST_MAX:
+                await asyncio.sleep(0.01)
+        reply = await post(http, prompt.url("prompt.example"))
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert isinstance(reply, Reply)
+    assert slow.connections == 5 * CONNECTIONS_PER_HOST_MAX
 
 
 async def test_late_answer_is_not_taken_for_the_next_one() -> None:
@@ -326,7 +385,55 @@ async def test_caller_who_goes_away_leaves_no_connection_behind() -> None:
 async def test_what_is_not_http_is_a_failure_that_is_not_repeated(data: bytes) -> None:
     failed = await failure(answering(data))
 
-    assert (failed.kind, failed.may_retry) == ("protocol", False)
+    assert (failed.kind, failed.may_retry, failed.address) == ("protocol", False, "127.0.0.1")
+
+
+STARTS = (b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 503 Busy\r\n", b"HTTP/1.1 302 Found\r\n", b"HTTP/1.1 ", b"")
+PIECES = (
+    *(b"HTTP/1.1 %d X\r\n\r\n" % status for status in (-1, 100, 101, 204, 304, 999)),
+    *(b"HTTP/1.0 200 OK\r\n\r\n", b"HTTP/2.0 200 OK\r\n\r\n", b"HTTP/1.1 200\r\n\r\n"),
+    *(b"Content-Length: %b\r\n" % length for length in (b"5", b"9" * 20, b"-1", b"3, 3", b"")),
+    *(b"Transfer-Encoding: %b\r\n" % coding for coding in (b"chunked", b"gzip, chunked", b"identity")),
+    *(b"Content-Encoding: gzip\r\n", b"Connection: close\r\n", b"Connection: upgrade\r\nUpgrade: h2c\r\n"),
+    *(
+        b'Set-Cookie: a="\r\n',
+        b"Location: http://169.254.169.254/\r\n",
+        b": x\r\n",
+        b"A b: c\r\n",
+        b" folded\r\n",
+    ),
+    *(b"5\r\nhello\r\n", b"f" * 16 + b"\r\n", b"0\r\n\r\n", b"hello", b"\r\n", b"\r\n\r\n", b"\x00\xff"),
+)
+
+
+async def test_whatever_a_receiver_sends_ends_as_an_outcome_with_its_address() -> None:
+    dice = random.Random(4)
+
+    async def answer(_request: Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(dice.choice(STARTS) + b"".join(dice.choices(PIECES, k=dice.randint(0, 6))))
+        match dice.randint(0, 9):
+            case 0:
+                writer.transport.abort()
+            case 1:
+                pass
+            case _:
+                writer.close()
+
+    async with receiver(answer) as there, client() as http:
+        outcomes = []
+        for _ in range(16):
+            outcomes += await asyncio.gather(
+                *(post(http, there.url(), seconds=0.3, most=dice.choice((0, 3, 1_000))) for _ in range(64))
+            )
+        connector = http._session.connector
+        assert connector is not None
+        assert not connector._acquired
+
+    assert {each.address for each in outcomes} == {"127.0.0.1"}
+    failures = [each for each in outcomes if isinstance(each, Failure)]
+    assert all(each.detail.endswith(".") for each in failures)
+    assert {"protocol", "connect", "timeout"} == {each.kind for each in failures}
+    assert len(failures) < len(outcomes)
 
 
 async def test_connection_closed_without_an_answer_may_be_tried_again() -> None:
@@ -350,7 +457,8 @@ async def test_request_is_never_repeated_behind_the_callers_back() -> None:
         failed = await post(http, there.url())
 
     assert isinstance(failed, Failure)
-    assert len(there.requests) == 2
+    assert (failed.kind, failed.address) == ("connect", "127.0.0.1")
+    assert (len(there.requests), there.connections) == (2, 1)
 
 
 async def test_answer_broken_off_in_the_middle_may_be_tried_again() -> None:
@@ -360,7 +468,7 @@ async def test_answer_broken_off_in_the_middle_may_be_tried_again() -> None:
 
     failed = await failure(answer)
 
-    assert (failed.kind, failed.may_retry) == ("protocol", True)
+    assert (failed.kind, failed.may_retry, failed.address) == ("protocol", True, "127.0.0.1")
 
 
 async def test_nobody_listening_may_be_tried_again() -> None:
@@ -370,7 +478,7 @@ async def test_nobody_listening_may_be_tried_again() -> None:
         failed = await post(http, there.url())
 
     assert isinstance(failed, Failure)
-    assert (failed.kind, failed.may_retry) == ("connect", True)
+    assert (failed.kind, failed.may_retry, failed.address) == ("connect", True, "127.0.0.1")
     assert "connection" in failed.detail
 
 
@@ -519,7 +627,7 @@ async def test_certificate_that_proves_nothing_is_refused_with_its_reason(
     outcome, there = await over_tls(authority, context)
 
     assert isinstance(outcome, Failure)
-    assert (outcome.kind, outcome.may_retry) == ("tls", False)
+    assert (outcome.kind, outcome.may_retry, outcome.address) == ("tls", False, "127.0.0.1")
     assert {
         "other host": "not valid for 'hooks.example.com'",
         "run out": "expired",
@@ -550,4 +658,4 @@ async def test_https_is_not_spoken_to_a_plain_port() -> None:
         failed = await post(http, f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
 
     assert isinstance(failed, Failure)
-    assert (failed.kind, failed.may_retry) == ("tls", False)
+    assert (failed.kind, failed.may_retry, failed.address) == ("tls", False, "127.0.0.1")

@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -71,15 +72,22 @@ async def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
 
 
 @asynccontextmanager
-async def program(tmp_path: Path, environ: dict[str, str]) -> AsyncIterator[Program]:
-    """Starts a server, waits until it answers, and sees to it that nothing of it is left."""
+async def program(
+    tmp_path: Path, environ: dict[str, str], *, files_max: int | None = None
+) -> AsyncIterator[Program]:
+    """Starts a server, waits until it answers, and sees to it that nothing of it is left.
+
+    `files_max`: it starts with a limit of 200 open files, and may raise it to so many.
+    """
     script = tmp_path / "serve.py"
     script.write_text(PROGRAM)
     given = {"PATH": os.environ["PATH"], "ADMIT_PORT": "0", "ADMIT_SECRET_KEY": SECRET_KEY} | environ
     log = tmp_path / "server.log"
+    limited = f"ulimit -Sn 200; ulimit -Hn {files_max}; " if files_max else ""
+    command = ["/bin/sh", "-c", f'{limited}exec "$@"', "sh", sys.executable, str(script)]
     with log.open("wb") as target:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, str(script), env=given, stdout=asyncio.subprocess.PIPE, stderr=target
+            *command, env=given, stdout=asyncio.subprocess.PIPE, stderr=target
         )
         try:
             assert process.stdout is not None
@@ -159,6 +167,28 @@ async def test_processes_end_when_their_parent_is_killed(tmp_path: Path, served_
         server.process.kill()
         await server.process.wait()
         await until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in orphans))
+
+
+async def test_every_process_may_open_as_many_files_as_the_machine_allows(
+    tmp_path: Path, served_postgres_url: str
+) -> None:
+    environ = {"ADMIT_DATABASE_URL": served_postgres_url, "ADMIT_WORKERS": "2"}
+    async with program(tmp_path, environ, files_max=8_192) as server:
+        limits = {open_files(pid) for pid in {server.process.pid, *server.children()}}
+        assert limits == {8_192}
+        assert server.logged("server.few_open_files") == []
+
+
+async def test_limit_of_open_files_that_is_too_low_is_told(tmp_path: Path, served_sqlite_url: str) -> None:
+    async with program(tmp_path, {"ADMIT_DATABASE_URL": served_sqlite_url}, files_max=8_191) as server:
+        assert open_files(server.process.pid) == 8_191
+        [line] = server.logged("server.few_open_files")
+        assert (line["level"], line["limit"], line["wanted"]) == ("warning", 8_191, 8_192)
+
+
+def open_files(pid: int) -> int:
+    """The limit that holds for a process."""
+    return resource.prlimit(pid, resource.RLIMIT_NOFILE)[0]
 
 
 async def test_server_that_cannot_start_says_why_and_leaves_nothing(tmp_path: Path) -> None:

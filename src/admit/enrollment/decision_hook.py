@@ -6,6 +6,7 @@ endpoint can tell a repetition from a second person.
 
 import asyncio
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -69,7 +70,9 @@ async def ask(http: HttpClient, question: Question, clock: Clock) -> Answer:
         pause = _pause_before_next(result, attempts)
         if pause is None or loop.time() + pause >= deadline:
             return Answer(
-                outcome=_outcome(result), attempts=attempts, latency_ms=round((loop.time() - started) * 1000)
+                outcome=_outcome(result, question.url),
+                attempts=attempts,
+                latency_ms=round((loop.time() - started) * 1000),
             )
         await asyncio.sleep(pause)
 
@@ -81,7 +84,8 @@ def _pause_before_next(result: Reply | Failure, attempts: int) -> float | None:
     if isinstance(result, Failure):
         again, asked = result.may_retry, ""
     else:
-        again, asked = result.status in TRY_AGAIN_STATUSES, result.headers.get("retry-after", "")
+        again = result.status in TRY_AGAIN_STATUSES and not result.truncated
+        asked = result.headers.get("retry-after", "")
     if not again:
         return None
     if asked.isdecimal() and len(asked) < 6:
@@ -89,9 +93,11 @@ def _pause_before_next(result: Reply | Failure, attempts: int) -> float | None:
     return jitter(PAUSES_SECONDS[attempts - 1])
 
 
-def _outcome(result: Reply | Failure) -> Verdict | Fault:
+def _outcome(result: Reply | Failure, url: str) -> Verdict | Fault:
     if isinstance(result, Failure):
         return Fault(result.detail)
+    if result.truncated:
+        return Fault(f"{urlsplit(url).hostname} answered with more than {REPLY_BYTES_MAX} bytes.")
     if result.status != 200:
         return Fault(f"The endpoint answered with status {result.status}; a decision comes with 200.")
     return read_reply(result.body)

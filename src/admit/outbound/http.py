@@ -1,7 +1,7 @@
 """The one HTTP client. Every request that leaves goes by the egress policy, at every dial.
 
-No proxy from the environment, no cookies kept, no redirects followed, no compression undone; the size of the
-reply and the whole time from the first step to the last byte are bounded.
+No proxy from the environment, no cookies kept, no redirects followed, no compression undone; what is read of
+the reply and the whole time from the first step to the last byte are bounded.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import ssl
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
@@ -20,38 +20,48 @@ import msgspec
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from admit.outbound.addresses import EgressPolicy, Target
+from admit.outbound.deadline import Deadline
 from admit.outbound.gate import refuse_inside_a_unit
 
 if TYPE_CHECKING:
     from aiohttp.connector import Connection
 
-CONNECTIONS_MAX = 512
+# Hosts that hang hold their connections until the deadline: enough must be left for all others.
+CONNECTIONS_MAX = 4_096
 CONNECTIONS_PER_HOST_MAX = 128
 # Node closes a connection that was idle for 5 s. A request that crosses with the close is lost, and a POST
 # is not silently repeated; so we let go first.
 KEEPALIVE_SECONDS = 4.0
 HEADERS_MAX = 64
 HEADER_BYTES_MAX = 8_190
-LOOKUP_THREADS = 16
+# A name whose servers never answer holds one until the resolver gives up, long after the deadline.
+LOOKUP_THREADS = 64
 URLS_REMEMBERED_MAX = 1_024
 
-Kind = Literal["url", "dns", "address", "connect", "tls", "timeout", "too_large", "protocol"]
+Kind = Literal["url", "dns", "address", "connect", "tls", "timeout", "protocol"]
 Lookup = Callable[[str, int], Sequence[str]]
 """Returns the addresses of a host name. Blocks; raises socket.gaierror."""
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """What the receiver answered, whatever the status. Names of headers are in lower case."""
+    """What the receiver answered, whatever the status. Names of headers are in lower case.
+
+    `truncated`: there was more, and `body` is only its beginning.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     address: str
     elapsed_ms: int
+    truncated: bool = False
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """Why there is no answer: `detail` is a sentence for people. `may_retry`: soon it may be otherwise."""
+    """Why there is no answer: `detail` is a sentence for people. `may_retry`: soon it may be otherwise.
+
+    `address` is the one that was dialled, or was not because it is forbidden; "" when it never came to that.
+    """
 
     kind: Kind
     detail: str
@@ -101,7 +111,10 @@ class HttpClient:
         timeout_seconds: float,
         reply_bytes_max: int,
     ) -> Reply | Failure:
-        """Posts `body` once; `timeout_seconds` covers everything, also waiting for a free connection."""
+        """Posts `body` once; `timeout_seconds` covers everything, also waiting for a free connection.
+
+        Of the reply `reply_bytes_max` are kept; a connection on which more would come is closed.
+        """
         refuse_inside_a_unit()
         started = self._loop.time()
         target = self._aim(url)
@@ -112,46 +125,42 @@ class HttpClient:
         dial = _Dial(target)
         token = _dials.set(dial)
         try:
-            async with asyncio.timeout(timeout_seconds):
+            with Deadline(self._loop, timeout_seconds):
                 response, received = await self._exchange(target, body, headers, reply_bytes_max)
         except Exception as error:
             problem = _problem(error, dial, timeout_seconds)
             if problem is None:
                 raise
-            address = dial.addresses[-1] if dial.addresses else ""
-            return Failure(*problem, _elapsed_ms(self._loop.time() - started), address)
+            return Failure(*problem, _elapsed_ms(self._loop.time() - started), dial.address)
         finally:
             _dials.reset(token)
         return Reply(
             response.status,
             _plain(response.headers),
-            received,
-            response.address,
+            bytes(received[:reply_bytes_max]),
+            dial.address,
             _elapsed_ms(self._loop.time() - started),
+            truncated=len(received) > reply_bytes_max,
         )
 
     async def _exchange(
         self, target: Target, body: bytes, headers: Mapping[str, str], reply_bytes_max: int
-    ) -> "tuple[_Response, bytes]":
+    ) -> tuple[aiohttp.ClientResponse, bytearray]:
+        """The response, and its body or more than `reply_bytes_max` of it."""
         response = await self._session.post(target.url, data=body, headers=headers, allow_redirects=False)
-        assert isinstance(response, _Response)
         try:
             if response.status < 200:
                 raise _Unusable("protocol", f"{target.host} wants to speak something else than HTTP.")
-            too_large = _Unusable(
-                "too_large", f"{target.host} answered with more than {reply_bytes_max} bytes."
-            )
-            if (response.content_length or 0) > reply_bytes_max:
-                raise too_large
             received = bytearray()
             while piece := await response.content.readany():
                 received += piece
                 if len(received) > reply_bytes_max:
-                    raise too_large
+                    response.close()
+                    break
         except BaseException:
             response.close()
             raise
-        return response, bytes(received)
+        return response, received
 
     async def close(self) -> None:
         """Closes all connections. Requests under way fail."""
@@ -162,7 +171,7 @@ class HttpClient:
         family, kind, protocol, _, (address, port, *_) = addr_info
         dial = _dials.get()
         if dial.refused is None:
-            dial.addresses.append(str(address))
+            dial.address = str(address)
             dial.refused = self._policy.refusal(dial.target.host, str(address), int(port))
         if dial.refused is not None:
             raise PermissionError(errno.EACCES, dial.refused)
@@ -171,11 +180,11 @@ class HttpClient:
 
 @dataclass
 class _Dial:
-    """On whose behalf sockets are opened, the addresses that were tried, and why it had to end. aiohttp
-    races several addresses and keeps what it learns from them to itself."""
+    """On whose behalf sockets are opened, the address that was tried last or is spoken to, and why it had to
+    end. aiohttp races several addresses and keeps what it learns from them to itself."""
 
     target: Target
-    addresses: list[str] = field(default_factory=list)
+    address: str = ""
     refused: str | None = None
 
 
@@ -192,14 +201,11 @@ class _Unusable(Exception):
 
 
 class _Response(aiohttp.ClientResponse):
-    """Remembers whom it came from: with the last byte, the connection belongs to others again."""
-
-    address = ""
+    """Tells whom it comes from: with the last byte, the connection belongs to others again."""
 
     async def start(self, connection: "Connection") -> aiohttp.ClientResponse:
-        if connection.transport is not None:
-            peer = connection.transport.get_extra_info("peername")
-            self.address = str(peer[0]) if peer else ""
+        if connection.transport is not None and (peer := connection.transport.get_extra_info("peername")):
+            _dials.get().address = str(peer[0])
         return await super().start(connection)
 
 

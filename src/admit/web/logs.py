@@ -21,6 +21,12 @@ _QUIET = ("uvicorn.error", "uvicorn.access", "websockets", "asyncio")
 """Loggers of others. Below a warning they tell what is ours to tell, with addresses and tokens in them."""
 
 
+def configure_logs_for_good(settings: Settings) -> None:
+    """As `configure_logs`, in a process that will not do so again: its loggers need not look each time."""
+    configure_logs(settings)
+    structlog.configure(cache_logger_on_first_use=True)
+
+
 def configure_logs(settings: Settings, stream: TextIO | None = None) -> None:
     """Sends every log to `stream`, standard error by default, from LOG_LEVEL on."""
     target = stream or sys.stderr

@@ -1,12 +1,14 @@
-"""Several server processes that accept from one socket. One that dies is replaced."""
+"""Server processes: what one is given, and several that accept from one socket. One that dies is replaced."""
 
 import multiprocessing
 import os
+import resource
 import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
@@ -15,8 +17,10 @@ import structlog
 
 from admit.config import Settings
 from admit.errors import AdmitError, ConfigError
-from admit.web.logs import configure_logs
+from admit.web.logs import configure_logs_for_good
 
+FILES_WANTED = 8_192
+"""Open files of one process: each client and each request on its way out is one."""
 LOOK_SECONDS = 1.0
 STOP_SECONDS_MAX = 25.0
 """For a child to drain. Whoever has not ended by then is killed."""
@@ -32,6 +36,17 @@ class Child(msgspec.Struct, frozen=True):
 
     process: BaseProcess
     line: Connection
+
+
+def open_many_files() -> None:
+    """Lets this process and its children open as many files as the machine allows at all. Says so in the log
+    when that is less than FILES_WANTED: the limit that a shell is given is meant for other programs."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS: no limit is none that could be set
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    if soft != resource.RLIM_INFINITY and soft < FILES_WANTED:
+        log.warning("server.few_open_files", limit=soft, wanted=FILES_WANTED)
 
 
 def serve_in_processes(
@@ -70,7 +85,7 @@ def _start(serve: Serve, settings: Settings, listener: socket.socket) -> Child:
 def _live(serve: Serve, settings: Settings, listener: socket.socket, line: Connection) -> None:
     """The life of a child. Ctrl-C reaches it too, but it is the parent who tells it to stop."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    configure_logs(settings)
+    configure_logs_for_good(settings)
     threading.Thread(target=_end_with_parent, args=(line,), daemon=True).start()
     try:
         serve(settings, listener, lambda address: line.send((True, address)), (signal.SIGTERM,))

@@ -18,8 +18,8 @@ from admit.config import Settings
 from admit.errors import ConfigError
 from admit.gateway import Gateway
 from admit.web.app import create_app
-from admit.web.logs import configure_logs
-from admit.web.processes import Ready, serve_in_processes
+from admit.web.logs import configure_logs_for_good
+from admit.web.processes import Ready, open_many_files, serve_in_processes
 from admit.web.protocol import HttpProtocol, SocketProtocol
 from admit.web.sockets import MESSAGE_BYTES_MAX
 
@@ -40,7 +40,8 @@ def run(settings: Settings, ready: Ready | None = None) -> None:
 
     `ready` is told the server's own address once it answers. Raises AdmitError when it cannot start.
     """
-    configure_logs(settings)
+    configure_logs_for_good(settings)
+    open_many_files()
     listener = listen(settings)
     settings = _with_real_port(settings, listener)
     if settings.workers == 1:
@@ -77,7 +78,11 @@ async def serve(
     address = address_of(listener)
     gateway = await Gateway.open(settings, serve_address=address)
     try:
-        server = Server(config_for(create_app(gateway)), lambda: _tell(settings, address, ready))
+        server = Server(
+            config_for(create_app(gateway)),
+            lambda: _tell(settings, address, ready),
+            when_stopping=gateway.news.end_waits,
+        )
         loop = asyncio.get_running_loop()
         for number in signals:
             loop.add_signal_handler(number, server.stop)
@@ -91,9 +96,15 @@ async def serve(
 class Server(uvicorn.Server):
     """uvicorn's server without its signals: it would raise them again before the gateway is closed."""
 
-    def __init__(self, config: uvicorn.Config, when_started: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        when_started: Callable[[], None] | None = None,
+        when_stopping: Callable[[], None] | None = None,
+    ) -> None:
         super().__init__(config)
         self._when_started = when_started
+        self._when_stopping = when_stopping
         self._asked_to_stop = asyncio.Event()
 
     def stop(self) -> None:
@@ -101,6 +112,8 @@ class Server(uvicorn.Server):
         self.force_exit = self.should_exit
         self.should_exit = True
         self._asked_to_stop.set()
+        if self._when_stopping is not None:
+            self._when_stopping()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
