@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 Clock = Callable[[], int]
 """Returns the current time in UTC milliseconds since 1970. Tests supply their own."""
 
-DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
 _EPOCH = datetime(1970, 1, 1)
 STORE_BYTES = 4_096
 

@@ -13,8 +13,9 @@ from sqlalchemy import select, update
 
 from admit.accounts.apps import App, NameTaken, UserIds, create_app
 from admit.accounts.keys import PublicKey, parse_public_key
-from admit.jobs import queue
-from admit.jobs.queue import Settlement, Wanted
+from admit.jobs import claims, queue
+from admit.jobs.claims import Wanted
+from admit.jobs.queue import Settlement
 from admit.jobs.tables import jobs
 from admit.jobs.worker import Done
 from admit.outbound.mail import InboxMailer, Mail, Mailer
@@ -112,15 +113,14 @@ class Desk:
         """Sends what waits to be sent, and returns it in the order in which it was asked for."""
         mailer = InboxMailer(self.clock)
         line = mail_job.line(self.ring, always(mailer), self.clock, sender=SENDER)
-        wanted = [Wanted(mail_job.KIND, 500, 60_000)]
-        claimed = await self.db.write(lambda tx: queue.claim(tx, wanted, self.clock()))
+        wanted = [Wanted(mail_job.KIND, "", False, 500, 60_000)]
+        [taken] = await self.db.write(lambda tx: claims.claim(tx, wanted, "wkr_1", self.clock()))
+        claimed = taken.jobs
         for job in sorted(claimed, key=lambda job: job.job_id):
             assert isinstance(await line.handler(job), Done)
         done = [
             Settlement(
-                app_id=job.app_id,
-                job_id=job.job_id,
-                fence=job.fence,
+                job=job,
                 state="done",
                 detail="sent",
                 now=self.clock(),

@@ -9,8 +9,9 @@ from msgspec.structs import replace
 from admit.accounts import expiry
 from admit.accounts.active_days import Activity, count_active_days
 from admit.accounts.users import User
-from admit.jobs import queue
-from admit.jobs.queue import Job, Wanted
+from admit.jobs import claims
+from admit.jobs.claims import Wanted
+from admit.jobs.queue import Job
 from admit.jobs.worker import Done
 from admit.storage.database import Database
 from tests.residents import APP, NOW, day, events_of, move_in, person, start_app, told, user_now
@@ -21,8 +22,9 @@ async def watch(database: Database, user: User) -> None:
 
 
 async def due_jobs(database: Database, now: int) -> list[Job]:
-    wanted = [Wanted(kind=expiry.JOB_KIND, most=10, lease_ms=60_000)]
-    return await database.write(partial(queue.claim, wanted=wanted, now=now))
+    wanted = [Wanted(expiry.JOB_KIND, "", tried, 10, lease_ms=60_000) for tried in (False, True)]
+    taken = await database.write(partial(claims.claim, wanted=wanted, worker="wkr_1", now=now))
+    return [job for each in taken for job in each.jobs]
 
 
 async def work_off(database: Database, job: Job, now: int) -> None:
@@ -50,7 +52,7 @@ async def test_end_is_told_when_it_comes_and_reaches_open_clients(database: Data
     assert stored.expired_at == day(3)
     (event,) = await events_of(database)
     assert (event.type, event.uid) == ("user.expired", ada.uid)
-    assert msgspec.json.decode(event.data)["reason"] == "validUntil"
+    assert msgspec.json.decode(event.data)["reason"] == "valid_until"
     await asyncio.sleep(0)
     assert heard == [f"{APP}/ada@example.com"]
 

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from sqlalchemy import event, insert, select
 
-from admit.jobs import queue
-from admit.jobs.queue import Job, Settlement, Wanted
+from admit.jobs import claims, emptying, queue
+from admit.jobs.claims import Wanted
+from admit.jobs.queue import Job, Settlement
 from admit.jobs.tables import jobs
 from admit.storage.database import Database
 from admit.storage.transaction import Transaction
@@ -38,13 +39,25 @@ async def enqueue(
 async def claim(
     db: Database, *, kinds: Sequence[str] = ("mail",), most: int = 10, now: int = NOW
 ) -> list[Job]:
-    wanted = [Wanted(kind, most, LEASE_MS) for kind in kinds]
-    return await db.write(partial(queue.claim, wanted=wanted, now=now))
+    """Claims fresh jobs and those tried before, each `most`."""
+    wanted = [Wanted(kind, "", tried, most, LEASE_MS) for kind in kinds for tried in (False, True)]
+    taken = await db.write(partial(claims.claim, wanted=wanted, worker="wkr_1", now=now))
+    return [job for each in taken for job in each.jobs]
+
+
+async def next_due(db: Database, *kinds: str) -> int | None:
+    """When the first job of the kinds is due, fresh or tried before."""
+    found = [
+        await db.read(partial(claims.next_due, kind=kind, lane="", tried=tried))
+        for kind in kinds
+        for tried in (False, True)
+    ]
+    return min((due for due in found if due is not None), default=None)
 
 
 def settlement(job: Job, **changes: Any) -> Settlement:
     values: dict[str, Any] = {"state": "done", "detail": "Sent.", "now": NOW + 5} | changes
-    return Settlement(app_id=job.app_id, job_id=job.job_id, fence=job.fence, **values)
+    return Settlement(job=job, **values)
 
 
 async def settle(db: Database, *items: Settlement) -> list[bool]:
@@ -64,14 +77,22 @@ async def fill(db: Database, count: int, **values: Any) -> None:
     common = {
         "app_id": "app_1",
         "kind": "mail",
+        "lane": "",
+        "turn": 0,
+        "sequence": 0,
         "payload": "{}",
         "state": "waiting",
         "due_at": NOW + 10_000_000,
+        "again": 0,
         "attempts": 1,
+        "earlier": 0,
         "fence": 1,
+        "tried_at": 0,
+        "out_of_order": "no",
         "detail": "",
         "created_at": NOW,
         "finished_at": None,
+        "failed_at": None,
     } | values
     numbers = list(range(count))
     for start in range(0, count, 5_000):
@@ -129,7 +150,7 @@ async def test_claimed_job_says_what_to_do_and_until_when(database: Database) ->
     await enqueue(database, job_id="job_1", due_at=NOW - 1)
 
     assert await claim(database) == [
-        Job("app_1", "job_1", "mail", '{"to":"alice"}', 1, 1, NOW + LEASE_MS, NOW)
+        Job("app_1", "job_1", "mail", "", None, 0, '{"to":"alice"}', 1, 1, False, NOW + LEASE_MS, NOW)
     ]
 
 
@@ -146,8 +167,8 @@ async def test_kinds_that_nobody_asked_for_are_left_alone(database: Database) ->
     await enqueue(database, kind="later")
 
     assert await claim(database) == []
-    assert await database.read(partial(queue.next_due, kinds=["mail"])) is None
-    assert await database.read(partial(queue.next_due, kinds=["mail", "later"])) == NOW
+    assert await next_due(database, "mail") is None
+    assert await next_due(database, "mail", "later") == NOW
 
 
 async def test_rival_processes_never_claim_the_same_job(postgres_url: str) -> None:
@@ -188,7 +209,7 @@ async def test_lease_keeps_others_away_until_it_ends(database: Database) -> None
     [first] = await claim(database)
 
     assert await claim(database, now=NOW + LEASE_MS - 1) == []
-    assert await database.read(partial(queue.next_due, kinds=["mail"])) == NOW + LEASE_MS
+    assert await next_due(database, "mail") == NOW + LEASE_MS
     [second] = await claim(database, now=NOW + LEASE_MS)
     assert (second.attempts, second.fence, second.payload) == (2, 2, first.payload)
 
@@ -292,7 +313,7 @@ async def test_leases_of_a_dead_predecessor_can_be_ended_at_once(database: Datab
     await fill_waiting(database)
     await claim(database, most=20)
 
-    released = [await database.write(partial(queue.release_abandoned, now=NOW, most=15)) for _ in range(3)]
+    released = [await database.write(partial(claims.release_abandoned, now=NOW, most=15)) for _ in range(3)]
 
     assert released == [15, 5, 0]
     assert len(await claim(database, most=100)) == 25
@@ -312,7 +333,7 @@ async def test_only_jobs_finished_long_ago_are_pruned_a_few_at_a_time(database: 
     await settle(database, settlement((await claim(database, now=NOW + 1))[0], now=NOW))
 
     pruned = [
-        await database.write(partial(queue.prune, finished_before=NOW, most=10), patient=True)
+        await database.write(partial(emptying.prune, finished_before=NOW, most=10), patient=True)
         for _ in range(4)
     ]
 
@@ -324,19 +345,25 @@ async def test_100_000_waiting_jobs_are_not_in_the_way(database: Database) -> No
     await database.write(lambda tx: tx.connection.exec_driver_sql(FILL_100_000) and None)
     used = await database.write(indexes_used)
 
+    # Here each person has one job, and one index of their jobs is as good as the other.
+    used["settle"] -= {"ix_jobs_subject"}
     assert used == {
         "claim": {"ix_jobs_due", "pk_jobs"},
+        "claim_early": {"ix_jobs_due", "pk_jobs"},
         "next_due": {"ix_jobs_due"},
-        "settle": {"pk_jobs"},
+        "settle": {"ix_jobs_order", "pk_jobs"},
+        "drop": {"ix_jobs_order", "pk_jobs"},
         "prune": {"ix_jobs_finished", "pk_jobs"},
     }
 
 
 # The same on both databases.
 FILL_100_000 = f"""
-    INSERT INTO jobs (app_id, job_id, kind, payload, state, due_at, attempts, fence, detail, created_at)
+    INSERT INTO jobs (app_id, job_id, kind, lane, turn, sequence, payload, state, due_at, again, attempts,
+                      earlier, fence, tried_at, out_of_order, detail, created_at, subject)
     WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 100000)
-    SELECT 'app_1', 'job_' || n, 'mail', '{{}}', 'waiting', {NOW} + n, 1, 1, '', {NOW} FROM numbers
+    SELECT 'app_1', 'job_' || n, 'mail', '', 1, n, '{{}}', 'waiting', {NOW} + n, n & 1, 1,
+           0, 1, 0, 'no', '', {NOW}, 'usr_' || n FROM numbers
 """
 
 
@@ -347,12 +374,17 @@ def indexes_used(tx: Transaction) -> dict[str, set[str]]:
     def remember(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
         executed.append((statement, parameters[0] if isinstance(parameters, list) else parameters))
 
-    claimed = queue.claim(tx, [Wanted("mail", 10, LEASE_MS)], NOW + 5)
+    wanted = [Wanted("mail", "", tried, 10, LEASE_MS) for tried in (False, True)]
+    early = [Wanted("mail", "", True, 10, LEASE_MS, failed_before=NOW)]
+    claimed = claims.claim(tx, wanted, "wkr_1", NOW + 5)
+    settled = [settlement(job) for each in claimed for job in each.jobs]
     operations: dict[str, Callable[[], object]] = {
-        "claim": lambda: queue.claim(tx, [Wanted("mail", 10, LEASE_MS)], NOW + 10),
-        "next_due": lambda: queue.next_due(tx, ["mail"]),
-        "settle": lambda: queue.settle(tx, [settlement(job) for job in claimed]),
-        "prune": lambda: queue.prune(tx, NOW, 10),
+        "claim": lambda: claims.claim(tx, wanted, "wkr_1", NOW + 10),
+        "claim_early": lambda: claims.claim(tx, early, "wkr_1", NOW + 10),
+        "next_due": lambda: claims.next_due(tx, "mail", "", tried=True),
+        "settle": lambda: settle_all(tx, settled),
+        "drop": lambda: emptying.drop(tx, "app_1", "usr_7", "Gone.", NOW, 10),
+        "prune": lambda: emptying.prune(tx, NOW, 10),
     }
     used: dict[str, set[str]] = {}
     if tx.dialect == "postgresql":
@@ -370,6 +402,12 @@ def indexes_used(tx: Transaction) -> dict[str, set[str]]:
         if re.search(r"Seq Scan on jobs|SCAN jobs\b", plans):
             used[name].add("none")
     return used
+
+
+def settle_all(tx: Transaction, settled: list[Settlement]) -> None:
+    """Settles as the writer does it, with what is left to the end of the transaction."""
+    queue.settle(tx, settled)
+    tx.finish()
 
 
 def plan(tx: Transaction, statement: str, parameters: Any) -> str:

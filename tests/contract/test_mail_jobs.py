@@ -144,7 +144,7 @@ async def test_a_mail_is_of_no_use_once_its_code_has_expired(office: Office) -> 
     job = await office.work_one()
     assert job.state == "dead"
     assert len(office.post.failures) == 19
-    assert (job.payload, job.detail) == ("", "The code expired before its mail could be sent.")
+    assert (job.payload, job.detail) == ("", "It was of no use any more before it could be sent.")
 
 
 @pytest.mark.parametrize("permanent", [True, False])

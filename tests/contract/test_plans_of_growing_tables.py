@@ -7,6 +7,8 @@ from sqlalchemy import text
 from admit import clock
 from admit.accounts import users
 from admit.accounts.users import NewUser, User
+from admit.events import subscriptions
+from admit.jobs import order, queue
 from admit.storage.database import Database
 from admit.storage.transaction import Transaction
 from tests.residents import APP
@@ -15,6 +17,9 @@ PEOPLE = 3_000
 LOOKUPS = 20
 READ_PER_LOOKUP_MAX = 20
 
+ENTRIES_OF_DELIVERIES = text(
+    "SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname IN ('told', 'jobs')"
+)
 INDEX_ENTRIES_READ = text("SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'users'")
 
 
@@ -57,3 +62,42 @@ def _person(number: int) -> User:
         eval_days=30,
         now=clock.now(),
     )
+
+
+async def test_who_was_told_and_whose_turn_it_is_is_looked_up_while_the_tables_are_young(
+    postgres_url: str,
+) -> None:
+    """By the person, also where an index would list everybody in the lane or of the subscriber."""
+    database = Database(postgres_url)
+    database.signals.attach(asyncio.get_running_loop())
+    await database.write(
+        lambda tx: tx.execute(text("ALTER TABLE told SET (autovacuum_enabled=off)")) and None
+    )
+    await database.write(
+        lambda tx: tx.execute(text("ALTER TABLE jobs SET (autovacuum_enabled=off)")) and None
+    )
+    keys = [(APP, f"usr_{number}", "ep_1", "user.enrolled", "") for number in range(PEOPLE)]
+    places = [(APP, "ep_1", f"usr_{number}") for number in range(PEOPLE)]
+    await database.write(lambda tx: tx.write(subscriptions.TELL, keys) and None)
+
+    def owe(tx: Transaction) -> None:
+        for app_id, lane, uid in places:
+            queue.enqueue(
+                tx, app_id=app_id, kind="delivery", payload="", now=1, lane=lane, subject=uid, job_id=uid
+            )
+
+    await database.write(owe)
+
+    async def entries_read() -> int:
+        await database.write(lambda tx: tx.execute(text("SELECT pg_stat_force_next_flush()")) and None)
+        await asyncio.sleep(0.2)
+        return int(await database.read(lambda tx: tx.execute(ENTRIES_OF_DELIVERIES).scalar_one()))
+
+    before = await entries_read()
+    for _ in range(LOOKUPS):
+        told = await database.write(lambda tx: len(subscriptions.ALREADY_TOLD.rows(tx, keys[:10])))
+        last = await database.write(lambda tx: len(order.LAST.rows(tx, places[:10])))
+        assert (told, last) == (10, 10)
+    read = await entries_read() - before
+    database.close()
+    assert read <= LOOKUPS * 10 * READ_PER_LOOKUP_MAX

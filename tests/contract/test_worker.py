@@ -14,8 +14,9 @@ from structlog.testing import capture_logs
 
 from admit import clock
 from admit.errors import StorageUnavailable
-from admit.jobs import queue, worker
-from admit.jobs.queue import Job, Wanted
+from admit.jobs import claims, queue, worker
+from admit.jobs.claims import Wanted
+from admit.jobs.queue import Job
 from admit.jobs.retry import Schedule
 from admit.jobs.tables import jobs
 from admit.jobs.worker import Again, Done, GiveUp, Handler, Line, Outcome, Worker
@@ -251,7 +252,7 @@ async def test_handler_that_hangs_is_cut_off_and_tried_again(database: Database)
 
 
 async def test_handler_says_itself_when_to_try_again(database: Database) -> None:
-    handler = Script(Again("Busy.", delay_ms=60_000))
+    handler = Script(Again("Busy.", at_least_ms=60_000))
     async with working(database, worker_of(database, handler)):
         await enqueue(database)
         waiting = await until_detail(database, "Busy.")
@@ -290,9 +291,12 @@ async def test_given_up_job_is_not_tried_again(database: Database) -> None:
 
 async def test_job_that_killed_its_workers_is_dead_without_another_try(database: Database) -> None:
     await enqueue(database)
-    wanted = [Wanted("mail", 1, lease_ms=-1)]
-    for _ in range(AT_ONCE_AGAIN.attempts_max):
-        assert await database.write(partial(queue.claim, wanted=wanted, now=clock.now()))
+    for attempt in range(AT_ONCE_AGAIN.attempts_max):
+        wanted = [Wanted("mail", "", attempt > 0, 1, lease_ms=-1)]
+        [claimed] = await database.write(
+            partial(claims.claim, wanted=wanted, worker="wkr_1", now=clock.now())
+        )
+        assert claimed.jobs
     handler = Script(Done())
     async with working(database, worker_of(database, handler, schedule=AT_ONCE_AGAIN)):
         dead = await until(database, "dead")
@@ -352,8 +356,8 @@ async def test_overtaken_handler_leaves_nothing_behind(database: Database) -> No
             await enqueue(database)
             await begun.wait()
             much_later = clock.now() + 10_000_000
-            wanted = [Wanted("mail", 1, lease_ms=60_000)]
-            assert await database.write(partial(queue.claim, wanted=wanted, now=much_later))
+            wanted = [Wanted("mail", "", True, 1, lease_ms=60_000)]
+            assert await database.write(partial(claims.claim, wanted=wanted, worker="wkr_1", now=much_later))
             go_on.set()
 
     assert [each["event"] for each in logged if each["event"].startswith("job")] == ["job.overtaken"]
@@ -472,8 +476,8 @@ async def test_stopped_worker_can_be_stopped_again_and_one_that_never_ran_too(da
 
 async def test_worker_that_is_alone_takes_up_its_predecessors_claims_at_once(database: Database) -> None:
     await enqueue(database)
-    wanted = [Wanted("mail", 1, lease_ms=10_000_000)]
-    assert await database.write(partial(queue.claim, wanted=wanted, now=clock.now()))
+    wanted = [Wanted("mail", "", False, 1, lease_ms=10_000_000)]
+    assert await database.write(partial(claims.claim, wanted=wanted, worker="wkr_1", now=clock.now()))
     handler = Script(Done())
 
     alone = Worker(database, {"mail": Line(handler)}, clock.now, alone=True)
@@ -487,9 +491,9 @@ async def test_finished_jobs_are_pruned_after_a_while(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "PRUNE_EVERY_SECONDS", 0.05)
-    monkeypatch.setattr(worker, "RETENTION_MS", 0)
     monkeypatch.setattr(worker, "HOUSEKEEPING_ROWS", 3)
-    async with working(database, worker_of(database, Script(Done()))):
+    tidy = Worker(database, {"mail": Line(Script(Done()))}, clock.now, retention_ms=0)
+    async with working(database, tidy):
         for number in range(8):
             await enqueue(database, f"job_{number}")
         give_up_at = time.monotonic() + 10

@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -12,26 +11,31 @@ from typing import Any, assert_never
 import msgspec
 import structlog
 
-from admit.clock import DAY_MS, Clock, jitter
+from admit.clock import DAY_MS, Clock, jitter, new_id
 from admit.errors import StorageUnavailable
-from admit.jobs import queue
-from admit.jobs.queue import Job, Settlement, Wanted
+from admit.jobs import claims, emptying, queue
+from admit.jobs.claims import Claimed, Wanted
+from admit.jobs.pace import Pace, Steady
+from admit.jobs.queue import Job, Settlement
 from admit.jobs.retry import STANDARD, Schedule, delay_ms
+from admit.jobs.rota import Rota, Shift
+from admit.outbound.deadline import Deadline
 from admit.storage.database import Database
-from admit.storage.transaction import Unit
+from admit.storage.transaction import Transaction, Unit
 
-CLAIMS_MAX = 64
 LEASE_MARGIN_MS = 15_000
 # A worker hears of new jobs at once. What it does not hear of is a job that another one put back and then
 # did not live to take up again.
 LOOK_SECONDS_MAX = 30.0
-CONTENDED_SECONDS = 0.05
 TROUBLE_SECONDS = 1.0
 DRAIN_SECONDS_MAX = 10.0
 CANCEL_SECONDS_MAX = 5.0
-RETENTION_MS = 7 * DAY_MS
+RETENTION_MS = 30 * DAY_MS
 PRUNE_EVERY_SECONDS = 600.0
 HOUSEKEEPING_ROWS = 500
+
+_Claim = tuple[Claimed, Sequence[Any]]
+"""What was claimed, and what was loaded for each of the jobs."""
 
 log = structlog.get_logger("admit.jobs")
 
@@ -45,54 +49,92 @@ class Done(msgspec.Struct, frozen=True):
 
 
 class Again(msgspec.Struct, frozen=True):
-    """It did not work out this time. `delay_ms` None: the schedule says when to try again."""
+    """It did not work out this time. The schedule (None: that of the line) says when to try again, or that
+    this was the last time; `at_least_ms`: but not before.
+
+    `rest_ms`: how long the lane shall begin nothing. `unit` as in Done.
+    """
 
     detail: str
-    delay_ms: int | None = None
+    at_least_ms: int = 0
+    rest_ms: int = 0
+    schedule: Schedule | None = None
+    unit: Unit[Any] | None = None
 
 
 class GiveUp(msgspec.Struct, frozen=True):
-    """It will never work out. The payload is erased: nobody will need it any more."""
+    """It will never work out. The payload is erased: nobody will need it any more. `unit` as in Done."""
 
     detail: str
+    unit: Unit[Any] | None = None
 
 
 Outcome = Done | Again | GiveUp
-Handler = Callable[[Job], Awaitable[Outcome]]
+Handler = Callable[[Any], Awaitable[Outcome]]
+"""Gets what the line has loaded for a job: the Job itself, where it loads nothing else."""
+
+
+def _themselves(_tx: Transaction, claimed: list[Job]) -> Sequence[Any]:
+    return claimed
 
 
 @dataclass(frozen=True)
 class Line:
-    """How jobs of one kind are worked off: `at_once` of them, each for `seconds_max` at most."""
+    """How jobs of one kind are worked off: `at_once` of them over all lanes, each lane at its `pace`, each
+    job for `seconds_max` at most.
+
+    `load` reads what the handler needs for each claimed job, in list form, in the transaction of the claim.
+    `attempts_max` is that of the longest schedule that the handler may name; None: there is only `schedule`.
+    """
 
     handler: Handler
     schedule: Schedule = STANDARD
     seconds_max: float = 60.0
     at_once: int = 16
+    pace: Callable[[], Pace] | None = None
+    load: Callable[[Transaction, list[Job]], Sequence[Any]] = _themselves
+    attempts_max: int | None = None
 
     @property
-    def lease_ms(self) -> int:
-        return round(self.seconds_max * 1_000) + LEASE_MARGIN_MS
+    def begun_max(self) -> int:
+        """How often a job may be begun that never comes to an end, because it takes its worker with it."""
+        return self.attempts_max or self.schedule.attempts_max
+
+    @property
+    def shift(self) -> Shift:
+        lease_ms = round(self.seconds_max * 1_000) + LEASE_MARGIN_MS
+        return Shift(self.at_once, lease_ms, self.pace or partial(Steady, self.at_once))
 
 
 class Worker:
     """Works until it is stopped, whatever the handlers and the database do.
 
     `alone`: no other process works on this database, so that what a crashed predecessor had claimed is
-    taken up at once and not when its leases end.
+    taken up at once and not when its leases end. Finished jobs are kept for `retention_ms`.
     """
 
-    def __init__(self, db: Database, lines: Mapping[str, Line], clock: Clock, *, alone: bool = False) -> None:
+    def __init__(
+        self,
+        db: Database,
+        lines: Mapping[str, Line],
+        clock: Clock,
+        *,
+        alone: bool = False,
+        retention_ms: int = RETENTION_MS,
+    ) -> None:
+        self._id = new_id("wkr")
         self._db = db
         self._lines = dict(lines)
+        self._rota = Rota({kind: line.shift for kind, line in lines.items()})
         self._clock = clock
         self._alone = alone
+        self._retention_ms = retention_ms
         self._news = asyncio.Event()
+        self._survey_at = 0.0
         self._stopping = False
         self._running = False
         self._ended = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._busy: Counter[str] = Counter()
 
     async def run(self) -> None:
         """Works until `stop` is called or the task is cancelled; then drains."""
@@ -122,39 +164,75 @@ class Worker:
         if self._running:
             await self._ended.wait()
 
-    def _hear(self, kind: str | None) -> None:
-        if kind is None or kind in self._lines:
+    def _hear(self, topic_key: str | None) -> None:
+        if topic_key is None:
+            self._survey_at = 0.0
+            self._news.set()
+        elif self._rota.heard(topic_key, self._clock()):
             self._news.set()
 
     # Claiming
 
     async def _look(self) -> float:
         """Claims and starts what is due and returns the seconds until there may be more."""
-        wanted = [
-            Wanted(kind, min(free, CLAIMS_MAX), line.lease_ms)
-            for kind, line in self._lines.items()
-            if (free := line.at_once - self._busy[kind]) > 0
-        ]
         try:
-            due = await self._db.read(partial(queue.next_due, kinds=[each.kind for each in wanted]))
-            if due is None:
-                return LOOK_SECONDS_MAX
+            if time.monotonic() >= self._survey_at:
+                # Set before it begins: a signal that may be missed meanwhile asks for another one.
+                self._survey_at = time.monotonic() + jitter(LOOK_SECONDS_MAX)
+                await self._survey()
+            now = self._clock()
+            wanted = self._rota.wanted(now)
+            if not wanted:
+                return self._pause(now)
             # The database is not written to in vain: a commit is worth a wait for the disk.
-            if (early_ms := due - self._clock()) > 0:
-                return min(early_ms / 1_000, LOOK_SECONDS_MAX)
-            claimed = await self._db.write(partial(queue.claim, wanted=wanted, now=self._clock()))
+            try:
+                taken = await self._db.write(partial(self._claim, wanted=wanted, now=now))
+            except Exception:
+                for each in wanted:
+                    self._rota.unclaimed(each, now)
+                raise
         except Exception as error:
             log.warning("jobs.cannot_claim", cause=_cause(error))
+            self._survey_at = 0.0
             return jitter(TROUBLE_SECONDS)
-        for job in claimed:
-            self._start(job)
-        return 0.0 if claimed else jitter(CONTENDED_SECONDS)
+        for each, (claimed, loaded) in zip(wanted, taken, strict=True):
+            self._rota.claimed(each, claimed, now)
+            for job, item in zip(claimed.jobs, loaded, strict=True):
+                self._start(job, item)
+        return 0.0
+
+    def _pause(self, now: int) -> float:
+        seconds = max(0.0, self._survey_at - time.monotonic())
+        next_look = self._rota.next_look()
+        if next_look is None:
+            return seconds
+        return min(seconds, max(0.0, (next_look - now) / 1_000))
+
+    def _claim(self, tx: Transaction, wanted: Sequence[Wanted], now: int) -> list[_Claim]:
+        taken = claims.claim(tx, wanted, self._id, now)
+        return [
+            (claimed, self._lines[each.kind].load(tx, claimed.jobs) if claimed.jobs else ())
+            for each, claimed in zip(wanted, taken, strict=True)
+        ]
+
+    async def _survey(self) -> None:
+        """Looks over all lanes: what this process has not heard of is found at the latest now."""
+        for kind in self._lines:
+            fresh_due, tried_due = await self._db.read(partial(_dues_outside_lanes, kind=kind))
+            self._rota.surveyed(kind, "", fresh_due, tried_due, self._clock())
+            after = ""
+            while page := await self._db.read(partial(claims.dues, kind=kind, after=after)):
+                for lane, fresh_due, tried_due in page:
+                    self._rota.surveyed(kind, lane, fresh_due, tried_due, self._clock())
+                after = page[-1][0]
+                if len(page) < claims.DUES_PAGE:
+                    break
 
     async def _take_over(self) -> None:
         while self._alone and not self._stopping:
             try:
                 released = await self._db.write(
-                    partial(queue.release_abandoned, now=self._clock(), most=HOUSEKEEPING_ROWS)
+                    partial(claims.release_abandoned, now=self._clock(), most=HOUSEKEEPING_ROWS)
                 )
             except Exception as error:
                 log.warning("jobs.cannot_take_over", cause=_cause(error))
@@ -162,85 +240,99 @@ class Worker:
             if released < HOUSEKEEPING_ROWS:
                 return
 
-    def _start(self, job: Job) -> None:
-        self._busy[job.kind] += 1
-        task = asyncio.create_task(self._work(job, self._lines[job.kind]))
+    def _start(self, job: Job, item: Any) -> None:
+        task = asyncio.create_task(self._work_to_the_end(job, item))
         self._tasks.add(task)
-        task.add_done_callback(partial(self._end, job.kind))
-
-    def _end(self, kind: str, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("job.not_settled", kind=kind, cause=_cause(error))
-        was_full = self._busy[kind] >= self._lines[kind].at_once
-        self._busy[kind] -= 1
-        if was_full:
-            self._news.set()
+        task.add_done_callback(self._tasks.discard)
 
     # Working
 
-    async def _work(self, job: Job, line: Line) -> None:
+    async def _work_to_the_end(self, job: Job, item: Any) -> None:
+        try:
+            await self._work(job, item, self._lines[job.kind])
+        except Exception as error:
+            log.error("job.not_settled", kind=job.kind, lane=job.lane, cause=_cause(error))
+        finally:
+            if self._rota.ended(job.kind, job.lane, self._clock()):
+                self._news.set()
+
+    async def _work(self, job: Job, item: Any, line: Line) -> None:
         started = time.monotonic()
-        outcome = await self._attempt(job, line)
-        settlement = await self._settle(job, line, self._settlement(job, line, outcome))
-        if settlement is None:
+        settled = await self._settle(job, line, await self._attempt(job, item, line))
+        if settled is None:
             return
+        outcome, settlement = settled
+        self._tell_rota(job, outcome, settlement)
         event = "job." + {"waiting": "again"}.get(settlement.state, settlement.state)
         (log.info if settlement.state == "done" else log.warning)(
             event,
             app_id=job.app_id,
             job_id=job.job_id,
             kind=job.kind,
+            lane=job.lane,
             attempt=job.attempts,
             duration_ms=round((time.monotonic() - started) * 1_000),
             detail=settlement.detail,
         )
 
-    async def _attempt(self, job: Job, line: Line) -> Outcome | None:
+    def _tell_rota(self, job: Job, outcome: Outcome | None, settlement: Settlement) -> None:
+        again_at = settlement.due_at if settlement.state == "waiting" else None
+        match outcome:
+            case Done():
+                self._rota.succeeded(job.kind, job.lane, settlement.now)
+            case Again(rest_ms=rest_ms):
+                self._rota.failed(job.kind, job.lane, settlement.now, again_at=again_at, rest_ms=rest_ms)
+            case _ if again_at is not None:
+                self._rota.put_back(job.kind, job.lane, again_at)
+            case _:
+                pass
+
+    async def _attempt(self, job: Job, item: Any, line: Line) -> Outcome | None:
         """What came of it; None when it was interrupted because the worker stops."""
-        if job.attempts > line.schedule.attempts_max:
-            return GiveUp(f"It was begun {job.attempts - 1} times and never came to an end.")
-        timeout = asyncio.timeout(line.seconds_max)
+        if job.tries > line.begun_max:
+            return GiveUp(f"It was begun {job.tries - 1} times and never came to an end.")
+        deadline = Deadline(asyncio.get_running_loop(), line.seconds_max)
         try:
-            async with timeout:
-                return await line.handler(job)
+            with deadline:
+                return await line.handler(item)
         except asyncio.CancelledError:
             return None if self._stopping else Again("The handler was cancelled.")
         except Exception as error:
-            if timeout.expired():
+            if deadline.expired:
                 return Again(f"The handler took more than {line.seconds_max:g} s.")
             # What went wrong and where, but not its words: they may quote the payload.
             return Again(f"The handler failed: {_cause(error)}.")
 
     def _settlement(self, job: Job, line: Line, outcome: Outcome | None) -> Settlement:
         now = self._clock()
-        settled = partial(Settlement, app_id=job.app_id, job_id=job.job_id, fence=job.fence, now=now)
+        settled = partial(Settlement, job=job, now=now)
         match outcome:
             case None:
                 return settled(state="waiting", detail="The worker stopped.", due_at=now, forgiven=True)
             case Done(detail, erase_payload, unit):
                 return settled(state="done", detail=detail, erase_payload=erase_payload, unit=unit)
-            case GiveUp(detail):
-                return settled(state="dead", detail=detail, erase_payload=True)
-            case Again(detail, asked_ms):
-                pause_ms = delay_ms(line.schedule, job.attempts, jitter(1.0) - 0.5)
+            case GiveUp(detail, unit):
+                return settled(state="dead", detail=detail, erase_payload=True, unit=unit)
+            case Again(detail, at_least_ms, _, schedule, unit):
+                pause_ms = delay_ms(schedule or line.schedule, job.tries, jitter(1.0) - 0.5)
                 if pause_ms is None:
-                    return settled(state="dead", detail=detail, erase_payload=True)
-                due_at = now + (pause_ms if asked_ms is None else asked_ms)
-                return settled(state="waiting", detail=detail, due_at=due_at)
+                    return settled(state="dead", detail=detail, erase_payload=True, unit=unit)
+                due_at = now + max(pause_ms, at_least_ms)
+                return settled(state="waiting", detail=detail, due_at=due_at, unit=unit)
         assert_never(outcome)
 
-    async def _settle(self, job: Job, line: Line, settlement: Settlement) -> Settlement | None:
+    async def _settle(
+        self, job: Job, line: Line, outcome: Outcome | None
+    ) -> tuple[Outcome | None, Settlement] | None:
         """Settles while the lease lasts, and returns what became of the job; None when that is not ours to
         say: then it will be claimed again, or was."""
+        settlement = self._settlement(job, line, outcome)
         while True:
             try:
                 if not await self._db.write_together(queue.settle, settlement):
                     log.warning("job.overtaken", app_id=job.app_id, job_id=job.job_id, kind=job.kind)
                     return None
-                if settlement.state == "waiting":
-                    self._news.set()
-                return settlement
+                return outcome, settlement
             except StorageUnavailable as error:
                 if self._clock() >= job.lease_until:
                     log.error("job.not_settled", app_id=job.app_id, job_id=job.job_id, cause=_cause(error))
@@ -250,8 +342,8 @@ class Worker:
                 if settlement.unit is None:
                     log.error("job.not_settled", app_id=job.app_id, job_id=job.job_id, cause=_cause(error))
                     return None
-                failed = Again(f"What the handler left to be written failed: {_cause(error)}.")
-                settlement = self._settlement(job, line, failed)
+                outcome = Again(f"What the handler left to be written failed: {_cause(error)}.")
+                settlement = self._settlement(job, line, outcome)
 
     # Stopping
 
@@ -272,13 +364,18 @@ class Worker:
             pruned = HOUSEKEEPING_ROWS
             while pruned == HOUSEKEEPING_ROWS:
                 unit = partial(
-                    queue.prune, finished_before=self._clock() - RETENTION_MS, most=HOUSEKEEPING_ROWS
+                    emptying.prune, finished_before=self._clock() - self._retention_ms, most=HOUSEKEEPING_ROWS
                 )
                 try:
                     pruned = await self._db.write(unit, patient=True)
                 except Exception as error:
                     log.warning("jobs.cannot_prune", cause=_cause(error))
                     break
+
+
+def _dues_outside_lanes(tx: Transaction, kind: str) -> tuple[int | None, int | None]:
+    """As `claims.dues` has it, of the jobs that are in no lane."""
+    return claims.next_due(tx, kind, "", tried=False), claims.next_due(tx, kind, "", tried=True)
 
 
 def _cause(error: BaseException) -> str:

@@ -55,7 +55,7 @@ def _handler(ring: KeyRing, mailer_of: MailerOf, clock: Clock, sender: str) -> H
         except SealBroken as error:
             return GiveUp(error.message)
         if clock() >= order.worthless_at:
-            return GiveUp("The code expired before its mail could be sent.")
+            return GiveUp("It was of no use any more before it could be sent.")
         # The same id on every try, so that mailboxes can drop the copy of a mail that was sent twice.
         mail = replace(order.mail, message_id=job.job_id, sender=order.mail.sender or sender)
         try:

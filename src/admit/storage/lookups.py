@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import (
     JSON,
+    BigInteger,
     ColumnElement,
     Select,
     Text,
@@ -35,26 +36,26 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 class Lookup:
-    """The rows of `chosen` that have one of many keys, which are texts, in the columns `key`.
+    """The rows of `chosen` that have one of many keys in the columns `key`.
 
-    Those of `chosen` are texts and whole numbers. `lock` holds the rows until the transaction ends, where
+    All columns are texts and whole numbers. `lock` holds the rows until the transaction ends, where
     other processes write, too (PostgreSQL).
     """
 
-    def __init__(self, chosen: Select[Any], key: Sequence[ColumnElement[str]], *, lock: bool = False) -> None:
+    def __init__(self, chosen: Select[Any], key: Sequence[ColumnElement[Any]], *, lock: bool = False) -> None:
         self._chosen = chosen
         self._key = tuple(key)
         self._lock = lock
 
-    def rows(self, tx: Transaction, keys: Iterable[Sequence[str]]) -> Sequence[Any]:
+    def rows(self, tx: Transaction, keys: Iterable[Sequence[str | int]]) -> Sequence[Any]:
         """The rows for `keys`, each once, in no particular order; locked in the order of the keys.
 
         Keys may come from anybody: one that could not be stored is not found.
         """
-        wanted = sorted({tuple(key) for key in keys if not any(map(_UNSTORABLE.search, key))})
+        wanted = sorted(set(map(tuple, keys)))
         if not wanted:
             return []
-        parameters = {"keys": msgspec.json.encode(wanted).decode()}
+        parameters = {"keys": _encoded(wanted)}
         if tx.dialect != "sqlite":
             return tx.execute(self._for_postgres, parameters).all()
         found = tx.execute(self._for_sqlite, parameters).scalar_one()
@@ -80,9 +81,27 @@ class Lookup:
         keys = func.json_array_elements(cast(bindparam("keys", type_=Text), JSON))
         given = keys.table_valued(column("value", JSON), name="given")
         values = [given.c.value.op("->>", return_type=Text())(literal_column(str(place))) for place in places]
-        parts = [value.collate("C") for value in values]
+        parts = [
+            cast(value, BigInteger) if isinstance(mine.type, BigInteger) else value.collate("C")
+            for mine, value in zip(self._key, values, strict=True)
+        ]
         found = self._chosen.where(*(mine == part for mine, part in zip(self._key, parts, strict=True)))
         # OFFSET keeps the planner from turning lookups into a join of whole tables.
         found = found.with_for_update() if self._lock else found.offset(literal_column("0"))
         each = found.lateral("found")
         return select(each).select_from(given.join(each, true()))
+
+
+def _encoded(keys: list[tuple[str | int, ...]]) -> str:
+    """JSON of those of `keys` that could be stored. One look at the text says that it is all of them."""
+    try:
+        encoded = msgspec.json.encode(keys)
+        if b"\\u0000" not in encoded:
+            return encoded.decode()
+    except UnicodeEncodeError:  # half a character
+        pass
+    return msgspec.json.encode([key for key in keys if not any(map(_is_unstorable, key))]).decode()
+
+
+def _is_unstorable(part: str | int) -> bool:
+    return isinstance(part, str) and _UNSTORABLE.search(part) is not None

@@ -8,6 +8,7 @@ SQLite as few statements with as many rows each as there can be.
 
 from collections.abc import Iterator, Sequence
 from functools import cache, cached_property
+from itertools import chain
 from typing import Any, Protocol
 
 import msgspec
@@ -148,9 +149,7 @@ class _ForSqlite:
 
 def _run_on_sqlite(connection: Connection, statement: _ForSqlite, rows: Sequence[Sequence[Any]]) -> int:
     return sum(
-        connection.exec_driver_sql(
-            statement.text(len(piece)), tuple(value for row in piece for value in row)
-        ).rowcount
+        connection.exec_driver_sql(statement.text(len(piece)), tuple(chain.from_iterable(piece))).rowcount
         for piece in _pieces(rows)
     )
 

@@ -2,12 +2,25 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, CursorResult, Executable
+import msgspec
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Connection,
+    CursorResult,
+    Executable,
+    Text,
+    bindparam,
+    cast,
+    func,
+    select,
+)
 from sqlalchemy.exc import DBAPIError
 
 from admit.errors import AdmitError
@@ -19,6 +32,13 @@ UNIT_SECONDS_MAX = 5.0
 FINISH_ROWS_MAX = 1_000_000
 
 T = TypeVar("T")
+# Of a function that returns a set, PostgreSQL handles row after row, in order.
+HOLD_POSTGRES = select(
+    func.pg_advisory_xact_lock(
+        cast(func.json_array_elements_text(cast(bindparam("keys", type_=Text), JSON)), BigInteger)
+    )
+)
+
 Unit = Callable[["Transaction"], T]
 """A unit of work: a plain function of an open transaction. It must be safe to run again."""
 
@@ -109,6 +129,17 @@ class Transaction:
         """Raises RuntimeError when a unit has hidden that a statement failed: it would be half done."""
         if self._broken:
             raise RuntimeError("A unit of work went on after one of its statements had failed.")
+
+    def hold(self, names: Iterable[str]) -> None:
+        """Waits until no other transaction holds any of `names`, and holds them until this one ends.
+
+        On SQLite there is no other. Deadlocks are ruled out only among those who hold everything at once.
+        """
+        if self.dialect == "sqlite":
+            return
+        keys = sorted(int.from_bytes(sha256(name.encode()).digest()[:8], signed=True) for name in set(names))
+        if keys:
+            self.execute(HOLD_POSTGRES, {"keys": msgspec.json.encode(keys).decode()})
 
     def defer(self, finisher: Finisher, item: Any) -> None:
         """Leaves `item` to `finisher`, which sees all items of this commit at once, last thing before it."""

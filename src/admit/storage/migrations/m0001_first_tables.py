@@ -68,6 +68,50 @@ def upgrade() -> None:
         sa.UniqueConstraint("name", name=op.f("uq_apps_name")),
     )
     op.create_table(
+        "attempts",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("job_id", TEXT, nullable=False),
+        sa.Column("attempt", sa.BigInteger(), nullable=False),
+        sa.Column("lane", TEXT, nullable=False),
+        sa.Column("started_at", sa.BigInteger(), nullable=False),
+        sa.Column("duration_ms", sa.BigInteger(), nullable=False),
+        sa.Column("outcome", TEXT, nullable=False),
+        sa.Column("status", sa.BigInteger(), nullable=True),
+        sa.Column("address", TEXT, nullable=False),
+        sa.Column("detail", TEXT, nullable=False),
+        sa.Column("reply", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("app_id", "job_id", "attempt", name=op.f("pk_attempts")),
+    )
+    op.create_table(
+        "campaigns",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("campaign_id", TEXT, nullable=False),
+        sa.Column("endpoint_id", TEXT, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("of", TEXT, nullable=False),
+        sa.Column("since", sa.BigInteger(), nullable=False),
+        sa.Column("cursor", TEXT, nullable=False),
+        sa.Column("until", TEXT, nullable=False),
+        sa.Column("per_minute", sa.BigInteger(), nullable=True),
+        sa.Column("next_at", sa.BigInteger(), nullable=False),
+        sa.Column("turn", sa.BigInteger(), nullable=False),
+        sa.Column("done", sa.BigInteger(), nullable=False),
+        sa.Column("seen", sa.BigInteger(), nullable=False),
+        sa.Column("total", sa.BigInteger(), nullable=True),
+        sa.Column("missed", sa.BigInteger(), nullable=False),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("detail", TEXT, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("finished_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("app_id", "campaign_id", name=op.f("pk_campaigns")),
+    )
+    op.create_index(
+        op.f("ix_campaigns_app_id_endpoint_id_campaign_id"),
+        "campaigns",
+        ["app_id", "endpoint_id", "campaign_id"],
+        unique=False,
+    )
+    op.create_table(
         "clients",
         sa.Column("app_id", TEXT, nullable=False),
         sa.Column("client_id", TEXT, nullable=False),
@@ -110,10 +154,41 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_email_codes_expires_at"), "email_codes", ["expires_at"], unique=False)
     op.create_table(
+        "endpoint_secrets",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("endpoint_id", TEXT, nullable=False),
+        sa.Column("secret_id", TEXT, nullable=False),
+        sa.Column("sealed", TEXT, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("ends_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("app_id", "endpoint_id", "secret_id", name=op.f("pk_endpoint_secrets")),
+    )
+    op.create_table(
+        "endpoints",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("endpoint_id", TEXT, nullable=False),
+        sa.Column("url", TEXT, nullable=False),
+        sa.Column("description", TEXT, nullable=False),
+        sa.Column("format", TEXT, nullable=False),
+        sa.Column("sealed_headers", TEXT, nullable=True),
+        sa.Column("retry_delays", TEXT, nullable=True),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("reason", TEXT, nullable=False),
+        sa.Column("told_from", sa.BigInteger(), nullable=False),
+        sa.Column("caught_up_to", sa.BigInteger(), nullable=True),
+        sa.Column("failing_since", sa.BigInteger(), nullable=True),
+        sa.Column("noticed_at", sa.BigInteger(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("changed_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("app_id", "endpoint_id", name=op.f("pk_endpoints")),
+    )
+    op.create_table(
         "event_logs",
         sa.Column("app_id", TEXT, nullable=False),
         sa.Column("position", sa.BigInteger(), nullable=False),
         sa.Column("epoch", TEXT, nullable=False),
+        sa.Column("audience", TEXT, nullable=False),
+        sa.Column("forgotten", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("app_id", name=op.f("pk_event_logs")),
     )
     op.create_table(
@@ -180,23 +255,46 @@ def upgrade() -> None:
         sa.Column("app_id", TEXT, nullable=False),
         sa.Column("job_id", TEXT, nullable=False),
         sa.Column("kind", TEXT, nullable=False),
+        sa.Column("lane", TEXT, nullable=False),
+        sa.Column("subject", TEXT, nullable=True),
+        sa.Column("turn", sa.BigInteger(), nullable=False),
+        sa.Column("sequence", sa.BigInteger(), nullable=False),
         sa.Column("payload", TEXT, nullable=False),
         sa.Column("state", TEXT, nullable=False),
         sa.Column("due_at", sa.BigInteger(), nullable=False),
+        sa.Column("again", sa.BigInteger(), nullable=False),
         sa.Column("attempts", sa.BigInteger(), nullable=False),
+        sa.Column("earlier", sa.BigInteger(), nullable=False),
         sa.Column("fence", sa.BigInteger(), nullable=False),
+        sa.Column("tried_at", sa.BigInteger(), nullable=False),
+        sa.Column("out_of_order", TEXT, nullable=False),
         sa.Column("detail", TEXT, nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("finished_at", sa.BigInteger(), nullable=True),
+        sa.Column("failed_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("app_id", "job_id", name=op.f("pk_jobs")),
+    )
+    op.create_index(
+        op.f("ix_jobs_app_id_lane_created_at_job_id"),
+        "jobs",
+        ["app_id", "lane", "created_at", "job_id"],
+        unique=False,
     )
     op.create_index(
         "ix_jobs_due",
         "jobs",
-        ["kind", "due_at"],
+        ["kind", "lane", "again", "due_at"],
         unique=False,
         postgresql_where=sa.text("finished_at IS NULL"),
         sqlite_where=sa.text("finished_at IS NULL"),
+    )
+    op.create_index(
+        "ix_jobs_failed",
+        "jobs",
+        ["app_id", "lane", "failed_at"],
+        unique=False,
+        postgresql_where=sa.text("failed_at IS NOT NULL"),
+        sqlite_where=sa.text("failed_at IS NOT NULL"),
     )
     op.create_index(
         "ix_jobs_finished",
@@ -206,6 +304,22 @@ def upgrade() -> None:
         postgresql_where=sa.text("finished_at IS NOT NULL"),
         sqlite_where=sa.text("finished_at IS NOT NULL"),
     )
+    op.create_index(
+        "ix_jobs_order",
+        "jobs",
+        ["app_id", "subject", "lane", "turn"],
+        unique=False,
+        postgresql_where=sa.text("subject IS NOT NULL AND finished_at IS NULL"),
+        sqlite_where=sa.text("subject IS NOT NULL AND finished_at IS NULL"),
+    )
+    op.create_index(
+        "ix_jobs_subject",
+        "jobs",
+        ["app_id", "subject", "created_at", "job_id"],
+        unique=False,
+        postgresql_where=sa.text("subject IS NOT NULL"),
+        sqlite_where=sa.text("subject IS NOT NULL"),
+    )
     op.create_table(
         "known_networks",
         sa.Column("app_id", TEXT, nullable=False),
@@ -214,6 +328,20 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("app_id", "place", name=op.f("pk_known_networks")),
     )
     op.create_index(op.f("ix_known_networks_until"), "known_networks", ["until"], unique=False)
+    op.create_table(
+        "lanes",
+        sa.Column("lane", TEXT, nullable=False),
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("closed", TEXT, nullable=False),
+        sa.Column("at_once_max", sa.BigInteger(), nullable=True),
+        sa.Column("per_minute", sa.BigInteger(), nullable=True),
+        sa.Column("next_start_us", sa.BigInteger(), nullable=False),
+        sa.Column("holder", TEXT, nullable=False),
+        sa.Column("held_until", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("lane", name=op.f("pk_lanes")),
+    )
+    op.create_index(op.f("ix_lanes_app_id_lane"), "lanes", ["app_id", "lane"], unique=False)
     op.create_table(
         "limits",
         sa.Column("app_id", TEXT, nullable=False),
@@ -317,6 +445,27 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("key_id", name=op.f("pk_signing_keys")),
         sa.UniqueConstraint("generation", name=op.f("uq_signing_keys_generation")),
     )
+    op.create_table(
+        "subscriptions",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("subscriber_id", TEXT, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("types", TEXT, nullable=False),
+        sa.Column("filter", TEXT, nullable=False),
+        sa.Column("once", TEXT, nullable=False),
+        sa.Column("live", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("app_id", "subscriber_id", name=op.f("pk_subscriptions")),
+    )
+    op.create_table(
+        "told",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("uid", TEXT, nullable=False),
+        sa.Column("subscriber_id", TEXT, nullable=False),
+        sa.Column("type", TEXT, nullable=False),
+        sa.Column("device_id", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("app_id", "uid", "subscriber_id", "type", "device_id", name=op.f("pk_told")),
+    )
+    op.create_index(op.f("ix_told_app_id_subscriber_id"), "told", ["app_id", "subscriber_id"], unique=False)
     op.create_table(
         "user_words",
         sa.Column("app_id", TEXT, nullable=False),

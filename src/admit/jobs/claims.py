@@ -1,0 +1,229 @@
+"""Claims: workers take due jobs out of a lane for a time, the longest due first."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    ScalarSelect,
+    Update,
+    and_,
+    bindparam,
+    case,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+
+from admit.jobs import lanes
+from admit.jobs.lanes import Terms
+from admit.jobs.queue import Job
+from admit.jobs.tables import jobs
+from admit.jobs.tables import lanes as lanes_table
+from admit.storage.transaction import Transaction
+
+DUES_PAGE = 500
+
+# Written into the statement, so that PostgreSQL plans for few rows also when it no longer looks at values.
+_MOST = bindparam("most", type_=Integer, literal_execute=True)
+
+
+def _claim(*which: ColumnElement[bool]) -> Update:
+    """Claims some of a lane, the longest due first."""
+    # As a CTE it is evaluated once: inside of IN, PostgreSQL may run it again and claim more than the limit.
+    # FOR UPDATE SKIP LOCKED is for PostgreSQL, where other processes claim at the same time; SQLite, which
+    # has one writer, has no such words, and SQLAlchemy leaves them out.
+    chosen = (
+        select(jobs.c.app_id, jobs.c.job_id)
+        .where(
+            jobs.c.finished_at.is_(None),
+            jobs.c.kind == bindparam("of_kind"),
+            jobs.c.lane == bindparam("of_lane"),
+            jobs.c.again == bindparam("tried"),
+            *which,
+        )
+        .order_by(jobs.c.due_at)
+        .limit(_MOST)
+        .with_for_update(skip_locked=True)
+        .cte("chosen")
+    )
+    return (
+        update(jobs)
+        .where(jobs.c.app_id == chosen.c.app_id, jobs.c.job_id == chosen.c.job_id)
+        .values(
+            state="claimed",
+            due_at=bindparam("lease_until"),
+            again=literal_column("1"),
+            attempts=jobs.c.attempts + literal_column("1"),
+            fence=jobs.c.fence + literal_column("1"),
+            out_of_order=case((jobs.c.state == "blocked", "yes"), else_=jobs.c.out_of_order),
+        )
+        .returning(
+            jobs.c.app_id,
+            jobs.c.job_id,
+            jobs.c.kind,
+            jobs.c.lane,
+            jobs.c.subject,
+            jobs.c.sequence,
+            jobs.c.payload,
+            jobs.c.attempts,
+            jobs.c.fence,
+            jobs.c.out_of_order,
+            jobs.c.due_at,
+            jobs.c.created_at,
+            jobs.c.earlier,
+        )
+    )
+
+
+CLAIM_DUE = _claim(jobs.c.due_at <= bindparam("now"))
+CLAIM_EARLY = _claim(
+    or_(
+        jobs.c.due_at <= bindparam("now"),
+        and_(jobs.c.state == "waiting", jobs.c.tried_at < bindparam("failed_before")),
+    )
+)
+
+
+def _first_due(tried: int) -> ScalarSelect[int]:
+    """When the first job of a row of `lanes` is due."""
+    return (
+        select(jobs.c.due_at)
+        .where(
+            jobs.c.finished_at.is_(None),
+            jobs.c.kind == lanes_table.c.kind,
+            jobs.c.lane == lanes_table.c.lane,
+            jobs.c.again == tried,
+        )
+        .order_by(jobs.c.due_at)
+        .limit(literal_column("1"))
+        .scalar_subquery()
+    )
+
+
+NEXT_DUE = (
+    select(jobs.c.due_at)
+    .where(
+        jobs.c.finished_at.is_(None),
+        jobs.c.kind == bindparam("of_kind"),
+        jobs.c.lane == bindparam("of_lane"),
+        jobs.c.again == bindparam("tried"),
+    )
+    .order_by(jobs.c.due_at)
+    .limit(literal_column("1"))
+)
+
+DUES = (
+    select(
+        lanes_table.c.lane,
+        _first_due(0).label("fresh"),
+        _first_due(1).label("tried"),
+    )
+    .where(lanes_table.c.kind == bindparam("of_kind"), lanes_table.c.lane > bindparam("after"))
+    .order_by(lanes_table.c.lane)
+    .limit(_MOST)
+)
+
+_ABANDONED = (
+    select(jobs.c.app_id, jobs.c.job_id)
+    .where(
+        jobs.c.finished_at.is_(None),
+        jobs.c.state == "claimed",
+        jobs.c.due_at > bindparam("now"),
+    )
+    .limit(_MOST)
+)
+RELEASE_ABANDONED = (
+    update(jobs).where(tuple_(jobs.c.app_id, jobs.c.job_id).in_(_ABANDONED)).values(due_at=bindparam("now"))
+)
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """How many jobs of one lane a worker can begin now, fresh ones or those tried before, and for how long it
+    needs each. `busy` are at work in it already. `failed_before`: also
+    those that should wait longer, where they failed before then (UTC ms)."""
+
+    kind: str
+    lane: str
+    tried: bool
+    most: int
+    lease_ms: int
+    busy: int = 0
+    failed_before: int | None = None
+
+
+class Claimed(msgspec.Struct, frozen=True):
+    """What came of one of the Wanted. `next_due`: when to ask again (UTC ms); None: not before a signal.
+
+    `closed`: whatever waits, nothing may begin. `at_once_max` is the lane's own limit, None without one.
+    """
+
+    jobs: list[Job]
+    next_due: int | None
+    closed: bool = False
+    at_once_max: int | None = None
+
+
+def next_due(tx: Transaction, kind: str, lane: str, *, tried: bool) -> int | None:
+    """When the next job of the lane is due, or a lease in it ends; None when there are no jobs."""
+    which = {"of_kind": kind, "of_lane": lane, "tried": int(tried)}
+    due: int | None = tx.execute(NEXT_DUE, which).scalar_one_or_none()
+    return due
+
+
+def dues(tx: Transaction, kind: str, after: str) -> list[tuple[str, int | None, int | None]]:
+    """The next lanes of a kind behind `after`, DUES_PAGE at most, each with when its first fresh job is due,
+    and its first that was tried before."""
+    rows = tx.execute(DUES, {"of_kind": kind, "after": after, "most": DUES_PAGE})
+    return [(row.lane, row.fresh, row.tried) for row in rows]
+
+
+def claim(tx: Transaction, wanted: Sequence[Wanted], worker: str, now: int) -> list[Claimed]:
+    """Claims due jobs, the longest due of each lane first, among them those whose lease has ended. List form.
+
+    Nothing is claimed in a lane that is closed, or that another worker holds because it has limits.
+    """
+    terms = lanes.terms_of(tx, [each.lane for each in wanted if each.lane], worker, now)
+    claimed = [_claim_some(tx, each, terms.get(each.lane), now) for each in wanted]
+    lanes.keep(tx, terms.values())
+    return claimed
+
+
+def _claim_some(tx: Transaction, wanted: Wanted, terms: Terms | None, now: int) -> Claimed:
+    if terms is None:
+        return Claimed(*_take(tx, wanted, wanted.most, now))
+    most = min(wanted.most, terms.room(wanted.busy))
+    if most <= 0:
+        return Claimed([], terms.ask_again_at, terms.closed, terms.limits.at_once_max)
+    taken, next_due = _take(tx, wanted, most, now)
+    terms.begin(len(taken))
+    return Claimed(taken, next_due, at_once_max=terms.limits.at_once_max)
+
+
+def _take(tx: Transaction, wanted: Wanted, most: int, now: int) -> tuple[list[Job], int | None]:
+    """Claims `most` jobs, and says when the next one is due."""
+    which = {"of_kind": wanted.kind, "of_lane": wanted.lane, "tried": int(wanted.tried), "now": now}
+    lease = {"most": most, "lease_until": now + wanted.lease_ms}
+    if wanted.failed_before is None:
+        rows = tx.execute(CLAIM_DUE, which | lease)
+    else:
+        rows = tx.execute(CLAIM_EARLY, which | lease | {"failed_before": wanted.failed_before})
+    taken = [_job(row) for row in rows]
+    if len(taken) == most:
+        return taken, now
+    return taken, next_due(tx, wanted.kind, wanted.lane, tried=wanted.tried)
+
+
+def release_abandoned(tx: Transaction, now: int, most: int) -> int:
+    """Ends all leases. Only for a process that knows that no other is at work; returns how many ended."""
+    return tx.execute(RELEASE_ABANDONED, {"now": now, "most": most}).rowcount
+
+
+def _job(row: Any) -> Job:
+    values = list(row)
+    values[9] = values[9] == "yes"
+    return Job(*values)

@@ -1,0 +1,176 @@
+"""Lanes: jobs of one kind that wait apart from the others, such as the deliveries of one endpoint.
+
+A lane can be closed, and it can have limits. Limits hold over all processes, because one worker at a time
+serves a lane that has any.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+from sqlalchemy import bindparam, delete, insert, select, update
+
+from admit.jobs.order import FAR, topic_key
+from admit.jobs.tables import lanes
+from admit.storage.lookups import Lookup
+from admit.storage.rows import Change
+from admit.storage.transaction import Transaction
+
+HELD_MS = 45_000
+"""How long a lane with limits waits for a worker that has died."""
+MINUTE_US = 60_000_000
+BURST_SECONDS = 1
+"""What was not begun in the last second may be begun late; more than that is not caught up."""
+
+OPEN = insert(lanes)
+CHANGE = (
+    update(lanes)
+    .where(lanes.c.lane == bindparam("of_lane"))
+    .values(
+        closed=bindparam("is_closed"),
+        at_once_max=bindparam("at_once"),
+        per_minute=bindparam("starts_per_minute"),
+    )
+)
+REMOVE = delete(lanes).where(lanes.c.lane == bindparam("of_lane"))
+TERMS = Lookup(
+    select(
+        lanes.c.lane,
+        lanes.c.closed,
+        lanes.c.at_once_max,
+        lanes.c.per_minute,
+        lanes.c.next_start_us,
+        lanes.c.holder,
+        lanes.c.held_until,
+    ),
+    (lanes.c.lane,),
+)
+LOCK = Lookup(select(lanes.c.lane, lanes.c.holder, lanes.c.held_until), (lanes.c.lane,), lock=True)
+HOLD = Change(lanes, (lanes.c.lane,), (lanes.c.holder, lanes.c.held_until))
+KEEP = Change(lanes, (lanes.c.lane,), (lanes.c.next_start_us,))
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What a lane takes: so many at once, so many beginnings in a minute. None: as many as it bears."""
+
+    at_once_max: int | None = None
+    per_minute: int | None = None
+
+
+@dataclass
+class Terms:
+    """On which terms jobs of one lane may begin at `now`. What is begun is counted."""
+
+    lane: str
+    limits: Limits
+    next_start_us: int
+    now: int
+    ask_again_at: int | None = None
+    """When to ask again where nothing may begin now (UTC ms); None: not before a signal."""
+    closed: bool = False
+    begun: int = 0
+
+    def room(self, busy: int) -> int:
+        """How many more may begin, beside those that are at work."""
+        if self.closed:
+            return 0
+        rooms = [FAR]
+        if self.limits.at_once_max is not None:
+            rooms.append(self.limits.at_once_max - busy - self.begun)
+            self.ask_again_at = self.now
+        if self.limits.per_minute is not None:
+            rooms.append((self._now_us - self._from_us) // self._interval_us + 1)
+            self.ask_again_at = max(self.now, -(-self.next_start_us // 1_000))
+        return max(0, min(rooms))
+
+    def begin(self, count: int) -> None:
+        """Counts `count` jobs that begin now."""
+        self.begun += count
+        if self.limits.per_minute is not None and count:
+            self.next_start_us = self._from_us + count * self._interval_us
+
+    @property
+    def _now_us(self) -> int:
+        return self.now * 1_000
+
+    @property
+    def _interval_us(self) -> int:
+        assert self.limits.per_minute is not None
+        return max(1, MINUTE_US // self.limits.per_minute)
+
+    @property
+    def _from_us(self) -> int:
+        """Where the next beginning is counted from: an idle lane does not save up more than a burst."""
+        return max(self.next_start_us, self._now_us - BURST_SECONDS * 1_000_000)
+
+
+def open_lane(tx: Transaction, app_id: str, kind: str, lane: str, limits: Limits, *, closed: bool) -> None:
+    """Makes a lane. Ids of lanes are unique over all apps."""
+    row = {
+        "lane": lane,
+        "app_id": app_id,
+        "kind": kind,
+        "closed": "yes" if closed else "no",
+        "at_once_max": limits.at_once_max,
+        "per_minute": limits.per_minute,
+        "next_start_us": 0,
+        "holder": "",
+        "held_until": 0,
+    }
+    tx.execute(OPEN, row)
+
+
+def change(tx: Transaction, kind: str, lane: str, limits: Limits, *, closed: bool) -> None:
+    """Gives a lane other limits, closes it, or opens it again. What has begun goes on."""
+    tx.execute(
+        CHANGE,
+        {
+            "of_lane": lane,
+            "is_closed": "yes" if closed else "no",
+            "at_once": limits.at_once_max,
+            "starts_per_minute": limits.per_minute,
+        },
+    )
+    tx.signal("jobs", topic_key(kind, lane))
+
+
+def remove(tx: Transaction, lane: str) -> None:
+    """Forgets a lane. Its jobs are the caller's to end."""
+    tx.execute(REMOVE, {"of_lane": lane})
+
+
+def terms_of(tx: Transaction, wanted: Sequence[str], worker: str, now: int) -> dict[str, Terms]:
+    """The terms of lanes for `worker`, which holds those with limits from now on, where no other does."""
+    found = {row.lane: row for row in TERMS.rows(tx, {(lane,) for lane in wanted})}
+    terms = {}
+    for lane in wanted:
+        row = found.get(lane)
+        if row is None or row.closed == "yes":
+            terms[lane] = Terms(lane, Limits(), 0, now, closed=True)
+        else:
+            limits = Limits(at_once_max=row.at_once_max, per_minute=row.per_minute)
+            terms[lane] = Terms(lane, limits, row.next_start_us, now)
+    limited = [each for each in terms.values() if not each.closed and each.limits != Limits()]
+    if limited:
+        _hold(tx, limited, worker, now)
+    return terms
+
+
+def _hold(tx: Transaction, limited: Iterable[Terms], worker: str, now: int) -> None:
+    by_lane = {each.lane: each for each in limited}
+    held = []
+    for row in LOCK.rows(tx, [(lane,) for lane in by_lane]):
+        if row.holder in ("", worker) or row.held_until <= now:
+            held.append((row.lane, worker, now + HELD_MS))
+        else:
+            by_lane[row.lane].closed = True
+            by_lane[row.lane].ask_again_at = row.held_until
+    tx.write(HOLD, sorted(held))
+
+
+def keep(tx: Transaction, terms: Iterable[Terms]) -> None:
+    """Remembers when the next job of each lane may begin, where that is limited."""
+    rows = [
+        (each.lane, each.next_start_us) for each in terms if each.begun and each.limits.per_minute is not None
+    ]
+    tx.write(KEEP, sorted(rows))
