@@ -1,4 +1,4 @@
-"""Writes the pages of docs/ that are made from the code: settings and commands.
+"""Writes the pages of docs/ that are made from the code: settings, commands and events.
 
     python -m scripts.docs [--check]
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from admit import config
 from admit.config import SETTINGS, Setting, Settings
-from scripts import command_docs
+from scripts import command_docs, event_docs
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 SETTINGS_START = """# Settings
@@ -30,7 +30,11 @@ MADE = "<!-- Made from the code by `make docs`. Change the docstrings there. -->
 
 
 def main() -> int:
-    pages = {"settings.md": settings_page(), "commands.md": command_docs.page()}
+    pages = {
+        "settings.md": settings_page(),
+        "commands.md": command_docs.page(),
+        "events.md": f"{MADE}\n{event_docs.page()}",
+    }
     stale = [
         name
         for name, text in pages.items()

@@ -50,8 +50,12 @@ async def test_the_owner_reads_the_code_and_the_token_is_for_the_other(served: S
     assert [each.mail.to for each in served.mails] == [OWNER]
     assert BOB in served.mails[0].mail.subject
     assert BOB in served.mails[0].mail.text
-    kind, data = (await events_of(served, app.app_id))[-1]
-    assert (kind, data["actor"], data["userId"]) == ("user.impersonated", OWNER, BOB)
+    told = (await events_of(served, app.app_id))[-2:]
+    assert [kind for kind, _ in told] == ["user.impersonated", "session.started"]
+    for _, data in told:
+        assert (data["actor"], data["user"]["user_id"]) == (OWNER, BOB)
+        assert data["sign_in"] == {"method": "acting", "provider": "email"}
+        assert set(data["device"]) == {"identifier", "derived", "first_seen"}
     headers = {"Authorization": f"Bearer {body['accessToken']}"}
     validated = await served.ask("GET", "/notes/token/validate", headers=headers)
     assert validated.json["claims"]["act"] == {"sub": OWNER}

@@ -41,6 +41,7 @@ from admit.storage.transaction import Transaction
 from tests.receiver import PROD, Receiver, always, in_turn, receiving
 
 DAY_MS = clock.DAY_MS
+FIRST_LOGIN = ["user.enrolled", "device.enrolled", "session.started"]
 
 
 @dataclass
@@ -166,11 +167,33 @@ async def test_an_admitted_person_lives_here_with_everything_in_one_commit(house
     [row] = await house.ledger()
     assert (row.verdict, row.policy, row.method, row.attempts) == ("prod", "webhook", "email_code", 1)
     assert row.uid == login.user.uid
-    [(kind, data)] = await house.events()
-    assert kind == "user.enrolled"
-    assert data["admissionId"] == row.admission_id
-    assert data["sessionId"] == login.session.session_id
-    assert data["device"]["derived"] is True
+    told = await house.events()
+    assert [kind for kind, _ in told] == FIRST_LOGIN
+    enrolled = told[0][1]
+    assert enrolled["verdict"] == {
+        "type": "prod",
+        "source": "webhook",
+        "admission_id": row.admission_id,
+    }
+    for _, data in told:
+        assert data["user"] == {
+            "uid": login.user.uid,
+            "user_id": "ada@example.com",
+            "type": "prod",
+            "email": "ada@example.com",
+            "name": "Ada Example",
+            "data": PROD["userData"],
+        }
+        assert data["device"] == {
+            "identifier": login.session.device_id,
+            "derived": True,
+            "first_seen": clock.iso_date(login.session.created_at),
+            "first_for_user": True,
+            "first_for_device": True,
+        }
+        assert data["session"] == {"id": login.session.session_id, "ordinal": 1}
+        assert data["sign_in"] == {"method": "email_code", "provider": "email"}
+    assert [set(data) - set(enrolled) for _, data in told] == [set(), set(), set()]
 
 
 async def test_a_second_login_asks_nobody_and_renews_the_session(house: House) -> None:
@@ -254,7 +277,11 @@ async def test_fifty_first_logins_at_once_ask_once_and_share_the_verdict(house: 
     assert len(receiver.calls) == 1
     assert len({login.user.uid for login in logins}) == 1
     assert len({login.session.session_id for login in logins if login.session}) == 50
-    assert [kind for kind, _ in await house.events()] == ["user.enrolled"]
+    told = await house.events()
+    assert [kind for kind, _ in told[:3]] == FIRST_LOGIN
+    assert [kind for kind, _ in told[3:]] == FIRST_LOGIN[1:] * 49
+    first = [data["device"]["first_for_user"] for kind, data in told if kind == "device.enrolled"]
+    assert first == [True] + [False] * 49
     assert len(await house.ledger()) == 1
 
 
@@ -462,7 +489,7 @@ async def test_settling_twice_settles_once(house: House) -> None:
     assert isinstance(first, Login)
     assert second == Late()
     assert await house.count(accounts.users) == 1
-    assert len(await house.events()) == 1
+    assert [kind for kind, _ in await house.events()] == FIRST_LOGIN
 
 
 async def test_the_next_answer_counts_after_a_hook_that_failed(house: House) -> None:

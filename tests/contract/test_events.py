@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from admit.events import log
-from admit.events.catalog import UserDeleted, UserRefused
+from admit.events.catalog import Person, SignIn, Stranger, UserDeleted, UserRefused, Verdict
 from admit.events.log import Event, Head, Recorded
 from admit.storage.database import Database
 from admit.storage.transaction import Transaction
@@ -16,9 +16,8 @@ from tests.residents import APP, NOW, events_of, start_app
 
 def fact(name: str = "ada", app_id: str = APP) -> Event:
     """Some fact, told by its name."""
-    return Event(
-        app_id=app_id, type="user.deleted", uid=f"usr_{name}", occurred_at=NOW, data=UserDeleted(user_id=name)
-    )
+    nobody = Person(uid=f"usr_{name}", user_id=name, type="eval")
+    return Event(app_id=app_id, uid=nobody.uid, occurred_at=NOW, data=UserDeleted(user=nobody))
 
 
 async def record(database: Database, *events: Event) -> None:
@@ -29,12 +28,14 @@ async def record(database: Database, *events: Event) -> None:
     await database.write(unit)
 
 
-async def test_recorded_event_comes_back_whole_with_camel_case_members(database: Database) -> None:
+async def test_recorded_event_comes_back_whole_without_what_does_not_apply(database: Database) -> None:
     await start_app(database)
     refused = UserRefused(
-        user_id="eve", method="email_code", policy="webhook", admission_id="adm_1", code="USER_NOT_ACCEPTED"
+        user=Stranger(user_id="eve"),
+        sign_in=SignIn(method="email_code", provider="email"),
+        verdict=Verdict(type="refused", source="webhook", admission_id="adm_1"),
     )
-    event = Event(app_id=APP, type="user.refused", uid=None, occurred_at=NOW, data=refused)
+    event = Event(app_id=APP, uid=None, occurred_at=NOW, data=refused)
 
     await record(database, event)
 
@@ -46,8 +47,8 @@ async def test_recorded_event_comes_back_whole_with_camel_case_members(database:
         uid=None,
         occurred_at=NOW,
         data=msgspec.Raw(
-            b'{"userId":"eve","method":"email_code","policy":"webhook","admissionId":"adm_1",'
-            b'"code":"USER_NOT_ACCEPTED"}'
+            b'{"user":{"user_id":"eve"},"sign_in":{"method":"email_code","provider":"email"},'
+            b'"verdict":{"type":"refused","source":"webhook","admission_id":"adm_1"}}'
         ),
     )
 

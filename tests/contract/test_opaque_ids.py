@@ -8,11 +8,12 @@ import pytest
 from sqlalchemy import select
 
 from admit.accounts.apps import App, UserIds, create_app, load_app
-from admit.accounts.resealing import SEALED, reseal
 from admit.accounts.signing_keys import load_keys, tend_keys
 from admit.accounts.tables import hook_secrets, id_keys, signing_keys
+from admit.gateway import SEALED
 from admit.signin.proof import user_id_of_email
 from admit.storage.database import Database
+from admit.storage.resealing import reseal
 from admit.storage.schema import metadata
 from admit.storage.sealing import KeyRing, SealBroken
 from admit.storage.transaction import Transaction
@@ -73,7 +74,7 @@ async def test_keys_are_exchanged_freely_and_nobody_becomes_a_stranger(database:
     user_id = user_id_of_email(app, ADA)
 
     assert user_id_of_email(await load(database, both, app), ADA) == user_id
-    while await database.write(partial(reseal, ring=both, rows_max=1)):
+    while await database.write(partial(reseal, ring=both, columns=SEALED, rows_max=1)):
         pass
 
     new = KeyRing.parse(NEW)
@@ -88,7 +89,7 @@ async def test_keys_are_exchanged_freely_and_nobody_becomes_a_stranger(database:
 async def test_what_is_sealed_under_the_newest_key_is_left_alone(database: Database, ring: KeyRing) -> None:
     await create(database, ring)
     await database.write(partial(tend_keys, ring=ring, now=NOW))
-    assert await database.write(partial(reseal, ring=ring, rows_max=100)) == 0
+    assert await database.write(partial(reseal, ring=ring, columns=SEALED, rows_max=100)) == 0
 
 
 async def test_two_processes_that_seal_anew_at_once_lose_nothing(postgres_url: str) -> None:
@@ -96,7 +97,7 @@ async def test_two_processes_that_seal_anew_at_once_lose_nothing(postgres_url: s
     here, there = Database(postgres_url), Database(postgres_url)
     try:
         made = [await create(here, former, f"app-{number}") for number in range(20)]
-        anew = partial(reseal, ring=both, rows_max=100)
+        anew = partial(reseal, ring=both, columns=SEALED, rows_max=100)
         await asyncio.gather(here.write(anew), there.write(anew))
         for app in made:
             found = await load(there, KeyRing.parse(NEW), app)
@@ -112,16 +113,18 @@ async def test_what_no_key_opens_keeps_nobody_from_sealing_the_rest(database: Da
     other = await create(database, KeyRing.parse(FORMER), "other")
     spoil = id_keys.update().where(id_keys.c.app_id == broken.app_id).values(sealed="s1.xxxxxx.yyyy")
     await database.write(lambda tx: tx.execute(spoil))
-    await database.write(partial(reseal, ring=both, rows_max=100))
+    await database.write(partial(reseal, ring=both, columns=SEALED, rows_max=100))
     new = KeyRing.parse(NEW)
     for app in (whole, other):
         assert (await load(database, new, app)).id_key == app.id_key
 
 
 def test_every_sealed_column_that_lasts_is_sealed_anew() -> None:
-    lasting = {table.name for table in metadata.tables.values() if "sealed" in table.c}
-    assert {each.table.name for each in SEALED} == lasting
-    assert {id_keys.name, hook_secrets.name, signing_keys.name} <= lasting
+    lasting = {
+        column for table in metadata.tables.values() for column in table.c if column.name.startswith("sealed")
+    }
+    assert {each.column for each in SEALED} == lasting
+    assert {id_keys.c.sealed, hook_secrets.c.sealed, signing_keys.c.sealed} <= lasting
 
 
 async def sign_in(server: Served, app: App) -> str:
@@ -156,5 +159,5 @@ async def test_server_with_new_keys_knows_its_residents(served_url: str) -> None
 
 
 def _sealed_with_another_key(ring: KeyRing, tx: Transaction) -> bool:
-    found = [tx.execute(select(each.table.c.sealed)).scalars().all() for each in SEALED]
+    found = [tx.execute(select(each.column)).scalars().all() for each in SEALED]
     return any(not sealed.startswith(ring.mark) for some in found for sealed in some)

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from admit.accounts import sessions, users
 from admit.accounts.apps import App, load_app
 from admit.accounts.clients import create_client, revoke_client, rotate_client
+from admit.accounts.session_ends import end
 from admit.accounts.sessions import Opened, OpenSession, Session
 from admit.accounts.tokens import Mint
 from admit.accounts.users import NewUser, User, new_user
@@ -215,7 +216,7 @@ async def test_an_ended_or_unknown_session_does_not_go_on(home: Home) -> None:
     token = home.mint.refresh(app_id=home.app.app_id, session_id="ses_unknown", expires_at=REFRESH_UNTIL)
     assert await home.outcome(home.signed(token=token)) == "invalid_grant"
     ended = home.session.session_id
-    assert await home.db.write(lambda tx: sessions.end(tx, home.app.app_id, ended, NOON))
+    assert await home.db.write(lambda tx: end(tx, home.app.app_id, ended, NOON))
     assert await home.outcome() == "invalid_grant"
 
 

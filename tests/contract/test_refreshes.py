@@ -8,8 +8,9 @@ import pytest
 from msgspec.structs import replace
 from structlog.testing import capture_logs
 
-from admit.accounts import sessions, tables
+from admit.accounts import tables
 from admit.accounts.refreshes import REPEAT_MS, Accepted, NotAccepted, Refresh, accept_refresh
+from admit.accounts.session_ends import end
 from admit.accounts.sessions import Session
 from admit.accounts.user_changes import write_many
 from admit.accounts.user_deletion import delete_user
@@ -130,7 +131,7 @@ async def test_request_that_does_not_fit_the_session_is_refused_and_changes_noth
 
 async def test_ended_session_is_not_refreshed(database: Database) -> None:
     session = await enrolled(database)
-    await database.write(lambda tx: sessions.end(tx, APP, session.session_id, NOW))
+    await database.write(lambda tx: end(tx, APP, session.session_id, NOW))
 
     assert await ask(database, refresh(session)) == NotAccepted("ended")
 
@@ -290,7 +291,7 @@ async def test_lock_during_refreshes_lets_none_pass_that_comes_later(postgres_ur
 
     *outcomes, ended = await asyncio.gather(
         *(refresh_on(turn) for turn in range(20)),
-        servers[1].write(lambda tx: sessions.end(tx, APP, session.session_id, NOW)),
+        servers[1].write(lambda tx: end(tx, APP, session.session_id, NOW)),
     )
 
     assert ended

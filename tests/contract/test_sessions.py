@@ -1,11 +1,14 @@
 """Sessions: one for each enrollment of a user on a device, whoever races whom."""
 
 import asyncio
+from functools import partial
 
+import msgspec
 import pytest
 
-from admit.accounts import sessions, tables
+from admit.accounts import session_ends, sessions, tables
 from admit.accounts.sessions import NoSession, Opened, Session
+from admit.clock import iso_date
 from admit.storage.database import Database
 from admit.storage.transaction import Transaction
 from tests.residents import (
@@ -229,13 +232,25 @@ async def test_ended_session_is_told_once(database: Database) -> None:
     opened = await sign_in(database, login(ada))
     session_id = opened.session.session_id
 
-    outcomes = [await database.write(lambda tx: sessions.end(tx, APP, session_id, NOW + 5)) for _ in range(2)]
+    end = partial(session_ends.end, app_id=APP, session_id=session_id, now=NOW + 5)
+    outcomes = [await database.write(end) for _ in range(2)]
 
     assert outcomes == [True, False]
     ended = await session_now(database, opened.session)
     assert ended is not None
     assert (ended.state, ended.signed_out_at) == ("LOCKED", NOW + 5)
-    assert [event.type for event in await events_of(database)] == ["session.ended"]
+    (event,) = await events_of(database)
+    assert (event.type, event.uid, event.occurred_at) == ("session.ended", ada.uid, NOW + 5)
+    assert msgspec.json.decode(event.data) == {
+        "user": {
+            "uid": ada.uid,
+            "user_id": "ada@example.com",
+            "type": "eval",
+            "email": "ada@example.com",
+        },
+        "device": {"identifier": "laptop", "derived": False, "first_seen": iso_date(NOW)},
+        "session": {"id": session_id, "ordinal": 1},
+    }
 
 
 async def test_session_is_found_in_its_own_app_only(database: Database) -> None:

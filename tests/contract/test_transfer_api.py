@@ -68,6 +68,14 @@ async def test_every_user_is_exported_once_over_many_pages(
     assert {(each["realm"], each["table"]) for each in lines[3:]} == {("$users", "$users")}
 
 
+async def test_data_that_was_written_over_several_lines_is_exported_on_one(served: Served, app: App) -> None:
+    body = b'[{"userId":"ada","type":"eval","data":{\r\n  "a": "x\\ny",\n  "b": 1\n}}]'
+    headers = served.bearer(app, scopes=SCOPES)
+    assert (await served.ask("POST", "/notes/users", headers=headers, data=body)).status == 200
+    ada = (await export(served, app))[-1]["data"]
+    assert ada["data"] == {"a": "x\ny", "b": 1}
+
+
 async def test_an_export_that_breaks_off_is_not_taken_for_a_whole_one(
     served: Served, app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:

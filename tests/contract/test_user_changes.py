@@ -50,15 +50,15 @@ async def test_created_user_is_stored_found_and_told(database: Database) -> None
     (event,) = await events_of(database)
     assert (event.type, event.uid) == ("user.enrolled", created.user.uid)
     assert msgspec.json.decode(event.data) == {
-        "userId": "ada@example.com",
-        "email": "ada@example.com",
-        "name": "Ada Lovelace",
-        "type": "prod",
-        "method": "api",
-        "policy": "api",
-        "admissionId": created.admission_id,
-        "device": None,
-        "sessionId": None,
+        "user": {
+            "uid": created.user.uid,
+            "user_id": "ada@example.com",
+            "type": "prod",
+            "email": "ada@example.com",
+            "name": "Ada Lovelace",
+            "data": {"displayName": "Ada Lovelace", "plan": 7},
+        },
+        "verdict": {"type": "prod", "source": "api", "admission_id": created.admission_id},
     }
 
 
@@ -77,9 +77,17 @@ async def test_events_say_what_has_changed_and_open_clients_hear_of_it(database:
 
     assert outcome.changed == [await user_now(database, ada)]
     assert outcome.changed[0].updated_at == NOW + 5
-    assert await told(database) == ["user.updated", "user.deactivated"]
-    updated = (await events_of(database))[0]
-    assert msgspec.json.decode(updated.data)["changed"] == ["type", "evalDaysLeft", "data"]
+    assert await told(database) == ["user.updated", "user.upgraded", "user.deactivated"]
+    updated, *others = [msgspec.json.decode(event.data) for event in await events_of(database)]
+    assert updated.pop("changed") == ["type", "eval_days_left", "data"]
+    assert others == [updated, updated]
+    assert updated["user"] == {
+        "uid": ada.uid,
+        "user_id": "ada@example.com",
+        "type": "prod",
+        "email": "ada@example.com",
+        "data": {"x": 1},
+    }
     await asyncio.sleep(0)
     assert heard == [f"{APP}/ada@example.com"]
 
@@ -212,8 +220,30 @@ async def test_edit_that_ends_a_license_expires_and_one_that_extends_it_revives(
     assert expired is not None
     assert revived is not None
     assert (expired.expired_at, revived.expired_at) == (NOW, None)
-    assert await told(database) == ["user.updated", "user.expired", "user.updated", "user.updated"]
-    assert msgspec.json.decode((await events_of(database))[1].data)["reason"] == "evalDaysLeft"
+    assert await told(database) == [
+        "user.updated",
+        "user.expired",
+        "user.updated",
+        "user.updated",
+        "user.upgraded",
+    ]
+    assert msgspec.json.decode((await events_of(database))[1].data)["reason"] == "eval_days_left"
+
+
+async def test_only_an_evaluation_that_becomes_production_is_an_upgrade(database: Database) -> None:
+    await start_app(database)
+    await move_in(database, person("ada"), person("alice@demo.local", type="demo"))
+
+    for type_ in ("prod", "prod", "eval", "prod"):
+        await written(database, f'[{{"userId":"ada","type":"{type_}"}}]')
+    await written(database, '[{"userId":"bob","type":"prod"}]')
+
+    assert await told(database) == [
+        *("user.updated", "user.upgraded"),
+        "user.updated",
+        *("user.updated", "user.upgraded"),
+        "user.enrolled",
+    ]
 
 
 async def test_end_ahead_becomes_a_job_that_is_due_then(database: Database) -> None:

@@ -2,16 +2,19 @@
 
 import asyncio
 from functools import partial
+from typing import Any
 
 import msgspec
 import pytest
 
-from admit.accounts import sessions, tables, user_changes, user_deletion, users
+from admit.accounts import facts, sessions, tables, user_changes, user_deletion, users
 from admit.accounts.sessions import NoSession, Opened
 from admit.accounts.user_deletion import delete_user
 from admit.accounts.user_edits import UserChange
 from admit.accounts.users import NewUser
+from admit.events.catalog import PERSONAL, UserUpgraded
 from admit.storage.database import Database
+from admit.storage.transaction import Transaction
 from tests.residents import (
     APP,
     NOW,
@@ -48,7 +51,7 @@ async def test_everything_of_the_user_goes_and_nothing_of_others(database: Datab
     assert (event.type, event.uid, msgspec.json.decode(event.data)) == (
         "user.deleted",
         ada.uid,
-        {"userId": "ada"},
+        {"user": {"uid": ada.uid, "user_id": "ada", "type": "eval"}},
     )
     await asyncio.sleep(0)
     assert heard == [f"{APP}/ada"]
@@ -59,7 +62,7 @@ async def test_earlier_events_name_nobody_any_more_but_the_user_id(
 ) -> None:
     monkeypatch.setattr(user_deletion, "SLICE_ROWS", 2)
     await start_app(database)
-    text = '[{"userId":"%s","type":"prod","data":{"displayName":"%s","email":"%s@example.com","n":%d}}]'
+    text = '[{"userId":"%s","type":"prod","data":{"displayName":"%s","email":"%s@example.com","user":%d}}]'
     for number in range(5):
         for user_id, name in (("ada", 'Ada \\"name\\":\\"'), ("bob", "Bob")):
             changes = msgspec.json.decode(text % (user_id, name, user_id, number), type=list[UserChange])
@@ -72,12 +75,53 @@ async def test_earlier_events_name_nobody_any_more_but_the_user_id(
 
     after = await events_of(database)
     assert [event.event_id for event in after[:-1]] == [event.event_id for event in before]
-    told = [msgspec.json.decode(event.data) for event in after[:-1]]
-    assert {(each["userId"], each["email"], each["name"]) for each in told} == {
-        ("ada", "", ""),
-        ("bob", "bob@example.com", "Bob"),
-    }
-    assert [each["type"] for each in told] == ["prod"] * 10
+    for event, earlier in zip(after, before, strict=False):
+        told, whole = msgspec.json.decode(event.data), msgspec.json.decode(earlier.data)
+        if whole["user"]["user_id"] == "ada":
+            gone = [whole["user"].pop(member) for member in PERSONAL]
+            assert gone[0] == "ada@example.com"
+        else:
+            assert set(PERSONAL) < set(told["user"])
+        assert told == whole
+
+
+@pytest.mark.parametrize(
+    "known",
+    [{"email": "x@example.com"}, {"name": "X"}, {"data": msgspec.Raw('{"plan": "x"}')}],
+    ids=["email", "name", "data"],
+)
+async def test_whatever_was_known_of_the_person_is_erased(database: Database, known: dict[str, Any]) -> None:
+    await start_app(database)
+    ada = person("ada", **known)
+    await move_in(database, ada)
+    upgraded = UserUpgraded(user=facts.person_of(ada))
+    await database.write(lambda tx: facts.record(tx, ada, upgraded, NOW))
+    before = msgspec.json.decode((await events_of(database))[0].data)["user"]
+
+    await delete_user(database, APP, "ada", NOW)
+
+    after = msgspec.json.decode((await events_of(database))[0].data)["user"]
+    assert before.keys() - after.keys() == known.keys()
+    assert after == {"uid": ada.uid, "user_id": "ada", "type": "eval"}
+
+
+async def test_event_that_is_committed_together_with_the_deletion_names_nobody_either(
+    database: Database,
+) -> None:
+    await start_app(database)
+    ada, bob = person("ada@example.com", name="Ada"), person("bob@example.com", name="Bob")
+    await move_in(database, ada, bob)
+
+    def unit(tx: Transaction) -> user_deletion.Deletion:
+        for user in (ada, bob):
+            facts.record(tx, user, UserUpgraded(user=facts.person_of(user)), NOW)
+        return user_deletion.delete_slice(tx, APP, "ada@example.com", NOW)
+
+    assert await database.write(unit) is user_deletion.Deletion.DELETED
+
+    told = [msgspec.json.decode(event.data)["user"] for event in await events_of(database)]
+    assert [each.get("name") for each in told] == [None, "Bob", None]
+    assert [each.get("email") for each in told] == [None, "bob@example.com", None]
 
 
 async def test_unknown_user_is_not_deleted_and_nothing_is_told(database: Database) -> None:

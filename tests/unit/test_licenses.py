@@ -39,7 +39,7 @@ def test_thirty_days_are_thirty_days_with_activity_the_first_included() -> None:
     user = after_activity(user, day(30))
 
     assert (user.eval_days_left, user.expired_at) == (0, day(30))
-    assert end_of(user, day(30)) == "evalDaysLeft"
+    assert end_of(user, day(30)) == "eval_days_left"
 
 
 def test_second_activity_of_a_day_changes_nothing() -> None:

@@ -5,12 +5,11 @@ from functools import partial
 import msgspec
 from sqlalchemy import bindparam, update
 
-from admit.accounts import users
+from admit.accounts import facts, users
 from admit.accounts.licenses import end_of
 from admit.accounts.tables import users as users_table
 from admit.accounts.users import NEVER, User
 from admit.clock import Clock
-from admit.events import log
 from admit.events.catalog import UserExpired
 from admit.jobs import queue
 from admit.jobs.queue import Job
@@ -78,8 +77,5 @@ def record(tx: Transaction, user: User, now: int) -> None:
     """Records `user.expired` and reaches the user's open clients. The caller marks the row."""
     reason = end_of(user, now)
     assert reason is not None
-    data = UserExpired(user_id=user.user_id, email=user.email, name=user.name, type=user.type, reason=reason)
-    log.record(
-        tx, log.Event(app_id=user.app_id, type="user.expired", uid=user.uid, occurred_at=now, data=data)
-    )
+    facts.record(tx, user, UserExpired(user=facts.person_of(user), reason=reason), now)
     tx.signal("user", user.key)

@@ -6,9 +6,9 @@ from msgspec.structs import replace
 
 from admit import clock
 from admit.accounts.users import NEVER_ACTIVE, User
+from admit.events.catalog import End
 
 License = Literal["ok", "expired", "deactivated"]
-End = Literal["validUntil", "evalDaysLeft"]
 
 
 def license_of(user: User, now: int) -> License:
@@ -26,9 +26,9 @@ def end_of(user: User, now: int) -> End | None:
     if user.type == "demo":
         return None
     if user.valid_until <= now:
-        return "validUntil"
+        return "valid_until"
     if user.type == "eval" and user.eval_days_left <= 0:
-        return "evalDaysLeft"
+        return "eval_days_left"
     return None
 
 

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import msgspec
 from msgspec.structs import replace
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import bindparam, exists, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from admit import clock
@@ -16,8 +16,6 @@ from admit.accounts.tables import devices as devices_table
 from admit.accounts.tables import sessions
 from admit.accounts.tables import users as users_table
 from admit.accounts.users import Key, User
-from admit.events import log
-from admit.events.catalog import SessionEnded
 from admit.storage.lookups import Lookup
 from admit.storage.rows import Change, Insertion
 from admit.storage.transaction import Transaction
@@ -70,12 +68,16 @@ class OpenSession(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Opened(msgspec.Struct, frozen=True):
-    """A login has its session. `opened`: this one was opened by it, not renewed."""
+    """A login has its session. `opened`: this one was opened by it, not renewed.
+
+    `first_for_user`: it was opened, and is the first of the user's own on any device.
+    """
 
     user: User
     session: Session
     device: Device
     opened: bool
+    first_for_user: bool
 
 
 class NoSession(msgspec.Struct, frozen=True):
@@ -119,16 +121,16 @@ FIND_EACH = Lookup(select(*SESSION_COLUMNS), (sessions.c.app_id, sessions.c.sess
 FIND = select(*SESSION_COLUMNS).where(
     sessions.c.app_id == bindparam("app"), sessions.c.session_id == bindparam("session")
 )
-# Zero rows: unknown, or ended before.
-END = (
-    update(sessions)
-    .where(
-        sessions.c.app_id == bindparam("app"),
-        sessions.c.session_id == bindparam("session"),
-        sessions.c.state == "ENROLLED",
-    )
-    .values(state="LOCKED", signed_out_at=bindparam("now"))
-    .returning(*SESSION_COLUMNS)
+# Sessions of owners who acted as them count for nobody.
+ENROLLED_BEFORE = Lookup(
+    select(users_table.c.app_id, users_table.c.uid).where(
+        exists().where(
+            sessions.c.app_id == users_table.c.app_id,
+            sessions.c.uid == users_table.c.uid,
+            sessions.c.actor.is_(None),
+        )
+    ),
+    (users_table.c.app_id, users_table.c.uid),
 )
 
 _Place = tuple[str, str, str]
@@ -140,13 +142,15 @@ def open_or_renew(tx: Transaction, items: Sequence[OpenSession]) -> list[Opened 
 
     The newest session of a user's device is renewed where it is ENROLLED under the same key; anything else
     opens the next. Twins in one list share what the first of them gets. The lock on the user keeps every
-    other process out until this one commits, so that twins there renew what was opened here.
+    other process out until this one commits, so that twins there renew what was opened here. Callers
+    record what was opened (`facts.record_start`), behind the facts that led to it.
     """
     residents = _lock_residents(tx, items)
     welcome = [item for item in items if _refusal(item, residents) is None]
     _touch_logins(tx, [item for item in welcome if not item.newcomer and item.actor is None])
     devices.register(tx, [_device_of(item) for item in welcome])
     newest = _newest(tx, {_place_of(item) for item in welcome if not item.newcomer})
+    enrolled = _enrolled_before(tx, welcome, newest)
 
     opened: dict[str, Session] = {}
     renewed: dict[str, Session] = {}
@@ -163,7 +167,10 @@ def open_or_renew(tx: Transaction, items: Sequence[OpenSession]) -> list[Opened 
             session = _renewal(session, item)
             (opened if session.session_id in opened else renewed)[session.session_id] = session
         newest[_place_of(item)] = device, session
-        results.append(Opened(_user_of(item, residents), session, device, is_new))
+        is_first = is_new and item.actor is None and _key(item.user) not in enrolled
+        if is_first:
+            enrolled.add(_key(item.user))
+        results.append(Opened(_user_of(item, residents), session, device, is_new, is_first))
     _write(tx, opened.values(), renewed.values())
     return results
 
@@ -180,43 +187,30 @@ def find_each(tx: Transaction, keys: list[Key]) -> list[Session | None]:
     return [found.get(key) for key in keys]
 
 
-def end(tx: Transaction, app_id: str, session_id: str, now: int) -> bool:
-    """Ends a session, which then cannot be refreshed. False: there is none that is ENROLLED."""
-    row = tx.execute(END, {"app": app_id, "session": session_id, "now": now}).one_or_none()
-    if row is None:
-        return False
-    session = session_of(row)
-    data = SessionEnded(session_id=session_id, device_id=session.device_id, ordinal=session.ordinal)
-    log.record(
-        tx, log.Event(app_id=app_id, type="session.ended", uid=session.uid, occurred_at=now, data=data)
-    )
-    return True
-
-
 def session_of(row: Sequence[Any]) -> Session:
     """The session in a row of SESSION_COLUMNS."""
     return Session(*row)
 
 
 def _lock_residents(tx: Transaction, items: Sequence[OpenSession]) -> dict[Key, User]:
-    keys = {(item.user.app_id, item.user.uid) for item in items if not item.newcomer}
+    keys = {_key(item.user) for item in items if not item.newcomer}
     return users.by_uid(tx, keys, lock=True) if keys else {}
 
 
 def _user_of(item: OpenSession, residents: Mapping[Key, User]) -> User:
-    user = item.user if item.newcomer else residents[item.user.app_id, item.user.uid]
+    user = item.user if item.newcomer else residents[_key(item.user)]
     return replace(user, last_login_at=item.now) if item.actor is None else user
 
 
 def _refusal(item: OpenSession, residents: Mapping[Key, User]) -> NoSession | None:
-    user = item.user if item.newcomer else residents.get((item.user.app_id, item.user.uid))
+    user = item.user if item.newcomer else residents.get(_key(item.user))
     if user is None:
         return NoSession("deleted")
     return None if user.deactivated_at is None else NoSession("deactivated")
 
 
 def _touch_logins(tx: Transaction, items: Sequence[OpenSession]) -> None:
-    logins = {(item.user.app_id, item.user.uid): item.now for item in items}
+    logins = {_key(item.user): item.now for item in items}
     tx.write(TOUCH_LOGIN, [(*key, now) for key, now in logins.items()])
 
 
@@ -229,6 +223,24 @@ def _newest(tx: Transaction, places: Iterable[_Place]) -> dict[_Place, tuple[Dev
         session = None if rest[0] is None else session_of(rest)
         found[device.app_id, device.uid, device.device_id] = device, session
     return found
+
+
+def _enrolled_before(
+    tx: Transaction, items: Iterable[OpenSession], newest: Mapping[_Place, tuple[Device, Session | None]]
+) -> set[Key]:
+    """Who of those who may be about to enroll has done so before, on some device."""
+    known: set[Key] = set()
+    asked: set[Key] = set()
+    for item in items:
+        if item.newcomer or item.actor is not None:
+            continue
+        _, session = newest[_place_of(item)]
+        (asked if session is None or session.actor is not None else known).add(_key(item.user))
+    return known | {(row.app_id, row.uid) for row in ENROLLED_BEFORE.rows(tx, asked - known)}
+
+
+def _key(user: User) -> Key:
+    return user.app_id, user.uid
 
 
 def _place_of(item: OpenSession) -> _Place:

@@ -4,25 +4,35 @@ The rules are in `user_edits`; here they are read, written and told.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import msgspec
 from msgspec.structs import replace
 from sqlalchemy import bindparam, delete, update
 
 from admit import clock
-from admit.accounts import expiry, seats, users
+from admit.accounts import expiry, facts, seats, users
 from admit.accounts.tables import user_words
 from admit.accounts.tables import users as users_table
 from admit.accounts.user_edits import Fault, UserChange, changed_properties, edit
 from admit.accounts.user_search import words_of
 from admit.accounts.users import USER_COLUMNS, NewUser, User, row_of
 from admit.errors import NO_SEATS_AVAILABLE, Conflict
-from admit.events import log
-from admit.events.catalog import Data, UserEnrolled, UserEvent, UserUpdated
+from admit.events.catalog import (
+    UserDeactivated,
+    UserEnrolled,
+    UserReactivated,
+    UserUpdated,
+    UserUpgraded,
+    Verdict,
+)
 from admit.storage.transaction import Transaction
 
 CHANGES_MAX = 1_000
 UNITS_MAX = 3  # a full array of new users with long names writes some 11,000 rows
+
+Source = Literal["api", "import"]
+"""Which way the operator's changes come. It is told of the users whom they create."""
 
 CHANGE_USERS = (
     update(users_table)
@@ -91,7 +101,13 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def write_many(
-    tx: Transaction, app_id: str, changes: Sequence[UserChange], *, eval_days: int, now: int
+    tx: Transaction,
+    app_id: str,
+    changes: Sequence[UserChange],
+    *,
+    eval_days: int,
+    now: int,
+    source: Source = "api",
 ) -> Written | Rejected:
     """Makes `changes`, one after the other, with their events; or none of them.
 
@@ -101,7 +117,7 @@ def write_many(
     if len(changes) > CHANGES_MAX:
         return Rejected(None, "too_large", f"At most {CHANGES_MAX} users can be changed at once.")
     planned = plan(tx, app_id, changes, eval_days=eval_days, now=now, lock=True)
-    return planned.rejected[0] if planned.rejected else carry_out(tx, planned, now)
+    return planned.rejected[0] if planned.rejected else carry_out(tx, planned, now, source)
 
 
 def plan(
@@ -138,7 +154,7 @@ def plan(
     return Plan(before, after, rejected)
 
 
-def carry_out(tx: Transaction, planned: Plan, now: int) -> Written:
+def carry_out(tx: Transaction, planned: Plan, now: int, source: Source) -> Written:
     """Makes what was planned under a lock in this unit, with its events. Raises as `write_many` does."""
     tx.begin_unit(UNITS_MAX)
     newcomers, changed = planned.newcomers, planned.changed
@@ -146,7 +162,7 @@ def carry_out(tx: Transaction, planned: Plan, now: int) -> Written:
     _change(tx, planned.before, changed)
     created = [Created(user, clock.new_id("adm")) for user in newcomers]
     for newcomer in created:
-        _tell_creation(tx, newcomer, now)
+        _tell_creation(tx, newcomer, source, now)
     for user in changed:
         _tell_changes(tx, planned.before[user.user_id], user, now)
     return Written(created, changed)
@@ -180,22 +196,12 @@ def _words(user: User) -> set[str]:
     return words_of(user.user_id, user.email, user.name)
 
 
-def _tell_creation(tx: Transaction, created: Created, now: int) -> None:
+def _tell_creation(tx: Transaction, created: Created, source: Source, now: int) -> None:
     user = created.user
-    enrolled = UserEnrolled(
-        user_id=user.user_id,
-        email=user.email,
-        name=user.name,
-        type=user.type,
-        method="api",
-        policy="api",
-        admission_id=created.admission_id,
-        device=None,
-        session_id=None,
-    )
-    _record(tx, "user.enrolled", user, enrolled, now)
+    verdict = Verdict(type=user.type, source=source, admission_id=created.admission_id)
+    facts.record(tx, user, UserEnrolled(user=facts.person_of(user), verdict=verdict), now)
     if user.deactivated_at is not None:
-        _record(tx, "user.deactivated", user, _event_of(user), now)
+        facts.record(tx, user, UserDeactivated(user=facts.person_of(user)), now)
     if user.expired_at is not None:
         expiry.record(tx, user, now)
     expiry.watch(tx, user, now)
@@ -203,24 +209,17 @@ def _tell_creation(tx: Transaction, created: Created, now: int) -> None:
 
 
 def _tell_changes(tx: Transaction, old: User, new: User, now: int) -> None:
+    person = facts.person_of(new)
     if changed := changed_properties(old, new):
-        updated = UserUpdated(
-            user_id=new.user_id, email=new.email, name=new.name, type=new.type, changed=changed
-        )
-        _record(tx, "user.updated", new, updated, now)
-    if (old.deactivated_at is None) != (new.deactivated_at is None):
-        kind = "user.reactivated" if new.deactivated_at is None else "user.deactivated"
-        _record(tx, kind, new, _event_of(new), now)
+        facts.record(tx, new, UserUpdated(user=person, changed=changed), now)
+    if (old.type, new.type) == ("eval", "prod"):
+        facts.record(tx, new, UserUpgraded(user=person), now)
+    if old.deactivated_at is None and new.deactivated_at is not None:
+        facts.record(tx, new, UserDeactivated(user=person), now)
+    if old.deactivated_at is not None and new.deactivated_at is None:
+        facts.record(tx, new, UserReactivated(user=person), now)
     if new.expired_at is not None and old.expired_at is None:
         expiry.record(tx, new, now)
     if new.valid_until != old.valid_until:
         expiry.watch(tx, new, now)
     tx.signal("user", new.key)
-
-
-def _event_of(user: User) -> UserEvent:
-    return UserEvent(user_id=user.user_id, email=user.email, name=user.name, type=user.type)
-
-
-def _record(tx: Transaction, kind: str, user: User, data: Data, now: int) -> None:
-    log.record(tx, log.Event(app_id=user.app_id, type=kind, uid=user.uid, occurred_at=now, data=data))

@@ -5,15 +5,18 @@ from functools import partial
 
 from sqlalchemy import ColumnElement, Table, bindparam, delete, select
 
-from admit.accounts import seats, users
+from admit.accounts import facts, seats, users
 from admit.accounts.tables import devices, former_keys, identities, sessions, user_words
 from admit.accounts.tables import users as users_table
-from admit.events import log
-from admit.events.catalog import UserDeleted
+from admit.events import log, subscriptions
+from admit.events.catalog import Person, UserDeleted
+from admit.jobs import attempts, emptying
 from admit.storage.database import Database
 from admit.storage.transaction import Transaction
 
 SLICE_ROWS = 1_000
+UNITS = 2  # five kinds of rows, a slice of each
+DROPPED = "The person was deleted before this was delivered."
 
 
 def _of_user(table: Table) -> ColumnElement[bool]:
@@ -60,8 +63,10 @@ async def delete_user(db: Database, app_id: str, user_id: str, now: int) -> bool
 def delete_slice(tx: Transaction, app_id: str, user_id: str, now: int) -> Deletion:
     """Deletes the user, or a slice of what they have where that is more than SLICE_ROWS of a kind.
 
-    Events that others have yet to read stay in their places; they name nobody any more but the userId.
+    Events that others have yet to read stay in their places; they name nobody any more but the userId. What
+    no endpoint has been told yet, none is told any more, and what was answered about them is erased.
     """
+    tx.begin_unit(UNITS)
     # The lock keeps logins out, which would leave a session behind.
     user = users.by_user_id(tx, [(app_id, user_id)], lock=True).get((app_id, user_id))
     if user is None:
@@ -69,20 +74,15 @@ def delete_slice(tx: Transaction, app_id: str, user_id: str, now: int) -> Deleti
     whose = {"app": app_id, "uid": user.uid}
     gone = [tx.execute(statement, whose).rowcount for statement in (SOME_SESSIONS, SOME_DEVICES)]
     gone.append(log.erase(tx, app_id, user.uid, SLICE_ROWS))
+    gone.append(emptying.drop(tx, app_id, user.uid, DROPPED, now, SLICE_ROWS))
+    gone.append(attempts.erase_replies(tx, app_id, user.uid, SLICE_ROWS))
     if max(gone) == SLICE_ROWS:
         return Deletion.MORE
     for statement in (FORMER_KEYS, WORDS, IDENTITIES, USER):
         tx.execute(statement, whose)
+    subscriptions.forget_person(tx, app_id, user.uid)
     seats.move(tx, app_id, -int(user.holds_seat))
-    log.record(
-        tx,
-        log.Event(
-            app_id=app_id,
-            type="user.deleted",
-            uid=user.uid,
-            occurred_at=now,
-            data=UserDeleted(user_id=user_id),
-        ),
-    )
+    nobody = Person(uid=user.uid, user_id=user_id, type=user.type)
+    facts.record(tx, user, UserDeleted(user=nobody), now)
     tx.signal("user", user.key)
     return Deletion.DELETED

@@ -18,6 +18,7 @@ from admit.accounts.users import (
     name_for_display,
     new_user,
 )
+from admit.events.catalog import Property
 
 DATA_BYTES_MAX = 16_384
 EVAL_DAYS_MAX = 36_500
@@ -80,12 +81,12 @@ def edit(user: User | None, change: UserChange, *, app_id: str, eval_days: int, 
     return edited if user is None or edited == user else replace(edited, updated_at=now)
 
 
-def changed_properties(old: User, new: User) -> tuple[str, ...]:
-    """Which properties differ, by their names in JSON; `deactivated` has events of its own."""
-    pairs = {
+def changed_properties(old: User, new: User) -> tuple[Property, ...]:
+    """Which properties differ, by their names in events; `deactivated` has events of its own."""
+    pairs: dict[Property, tuple[object, object]] = {
         "type": (old.type, new.type),
-        "validUntil": (old.valid_until, new.valid_until),
-        "evalDaysLeft": (old.eval_days_left, new.eval_days_left),
+        "valid_until": (old.valid_until, new.valid_until),
+        "eval_days_left": (old.eval_days_left, new.eval_days_left),
         "name": (old.name, new.name),
         "email": (old.email, new.email),
         "data": (old.data, new.data),

@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy import and_, bindparam, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from admit.accounts import devices, sessions, users
+from admit.accounts import devices, facts, sessions, users
 from admit.accounts.apps import App
 from admit.accounts.keys import PublicKey
 from admit.accounts.sessions import OpenSession, Session
@@ -172,7 +172,8 @@ def open_sessions(
 ) -> list[sessions.Opened | sessions.NoSession | None]:
     """Opens or renews the session of each login, and completes the code that led to it.
 
-    None for a login that brought no key to refresh with: it has no session.
+    None for a login that brought no key to refresh with: it has no session. The caller records what was
+    opened.
     """
     asked = {
         place: _session_for(entry, user, entry.proof.public_key, newcomer=newcomers)
@@ -230,6 +231,9 @@ def _log_in(
     ]
     active = [(place, user) for place, user in residents if user.deactivated_at is None]
     opened = open_sessions(tx, [(entries[place], user) for place, user in active], newcomers=False)
+    for (place, _), session in zip(active, opened, strict=True):
+        if isinstance(session, sessions.Opened):
+            facts.record_start(tx, session, entries[place].proof.sign_in, entries[place].now)
     return results + [
         (place, _logged_in(user, session)) for (place, user), session in zip(active, opened, strict=True)
     ]

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from sqlalchemy import insert
 
 from admit.accounts.apps import App
-from admit.accounts.user_changes import Created, Rejected, Written, carry_out, plan, write_many
+from admit.accounts.user_changes import Created, Rejected, Source, Written, carry_out, plan, write_many
 from admit.accounts.user_edits import UserChange
 from admit.enrollment.tables import admissions
 from admit.errors import Conflict
@@ -17,7 +17,6 @@ from admit.storage.database import Database
 from admit.storage.transaction import Transaction, Unit
 
 METHOD = "api"
-POLICY = "api"
 TRIES_MAX = 3
 
 ADD_SETTLED = insert(admissions)
@@ -26,14 +25,25 @@ T = TypeVar("T")
 
 
 def write_users(
-    tx: Transaction, app: App, changes: Sequence[UserChange], *, who: str, now: int
+    tx: Transaction,
+    app: App,
+    changes: Sequence[UserChange],
+    *,
+    who: str,
+    now: int,
+    source: Source = "api",
 ) -> Written | Rejected:
     """Makes `changes`, all or none, and keeps one settled row for each user created. `who` is the reason."""
     outcome = write_many(
-        tx, app.app_id, in_one_spelling(app, changes), eval_days=app.settings.eval_days, now=now
+        tx,
+        app.app_id,
+        in_one_spelling(app, changes),
+        eval_days=app.settings.eval_days,
+        now=now,
+        source=source,
     )
     if isinstance(outcome, Written):
-        _remember(tx, app, outcome.created, who, now)
+        _remember(tx, app, outcome.created, who, source, now)
     return outcome
 
 
@@ -43,8 +53,8 @@ def import_users(
     """Makes those of `changes`, CHANGES_MAX at most, that can be made, and says why the others cannot."""
     spelled = in_one_spelling(app, changes)
     planned = plan(tx, app.app_id, spelled, eval_days=app.settings.eval_days, now=now, lock=True)
-    written = carry_out(tx, planned, now)
-    _remember(tx, app, written.created, who, now)
+    written = carry_out(tx, planned, now, "import")
+    _remember(tx, app, written.created, who, "import", now)
     return written, planned.rejected
 
 
@@ -64,18 +74,20 @@ def in_one_spelling(app: App, changes: Sequence[UserChange]) -> list[UserChange]
     return [replace(change, user_id=user_id_as_known(app, change.user_id)) for change in changes]
 
 
-def _remember(tx: Transaction, app: App, created: Sequence[Created], who: str, now: int) -> None:
+def _remember(
+    tx: Transaction, app: App, created: Sequence[Created], who: str, source: Source, now: int
+) -> None:
     if created:
-        tx.execute(ADD_SETTLED, [_row(app, each, who, now) for each in created])
+        tx.execute(ADD_SETTLED, [_row(app, each, who, source, now) for each in created])
 
 
-def _row(app: App, created: Created, who: str, now: int) -> dict[str, object]:
+def _row(app: App, created: Created, who: str, source: Source, now: int) -> dict[str, object]:
     return {
         "app_id": app.app_id,
         "admission_id": created.admission_id,
         "user_id": created.user.user_id,
         "method": METHOD,
-        "policy": POLICY,
+        "policy": source,
         "policy_version": app.policy_version,
         "input_digest": "",
         "fence": 0,

@@ -6,13 +6,14 @@ import msgspec
 from msgspec.structs import replace
 from sqlalchemy import bindparam, select, update
 
-from admit.accounts import seats, sessions, users
+from admit.accounts import facts, seats, sessions, users
 from admit.accounts.users import NewUser, User
 from admit.enrollment.admissions import Again, Entry, Login, Opened, open_sessions
 from admit.enrollment.policy import Admit, Refuse, Verdict, within
 from admit.enrollment.tables import admissions
 from admit.events import log as event_log
-from admit.events.catalog import Device, UserEnrolled, UserRefused
+from admit.events.catalog import Stranger, UserEnrolled, UserRefused
+from admit.events.catalog import Verdict as ToldVerdict
 from admit.events.log import Event
 from admit.storage.lookups import Lookup
 from admit.storage.rows import Change
@@ -147,7 +148,7 @@ def _move_in(
     sessions_opened = open_sessions(tx, [(items[place].entry, user) for place, user in fresh], newcomers=True)
     for (place, user), opened in zip(fresh, sessions_opened, strict=True):
         session = opened if isinstance(opened, sessions.Opened) else None
-        event_log.record(tx, _enrolled(items[place], user, session))
+        _record_enrollment(tx, items[place], user, session)
         results.append((place, user, Login(user=user, session=session.session if session else None)))
     return results
 
@@ -168,36 +169,30 @@ def _new_user(item: Settlement, verdict: Admit) -> NewUser:
     return NewUser(user, proof.issuer, proof.subject)
 
 
-def _enrolled(item: Settlement, user: User, opened: sessions.Opened | None) -> Event:
-    data = UserEnrolled(
-        user_id=user.user_id,
-        email=user.email,
-        name=user.name,
-        type=user.type,
-        method=item.entry.proof.method,
-        policy=item.entry.app.policy.kind,
-        admission_id=item.opened.admission_id,
-        device=Device(
-            identifier=opened.device.device_id,
-            derived=opened.device.derived,
-            first_seen=opened.device.first_seen_at,
-        )
-        if opened
-        else None,
-        session_id=opened.session.session_id if opened else None,
+def _record_enrollment(tx: Transaction, item: Settlement, user: User, opened: sessions.Opened | None) -> None:
+    sign_in = item.entry.proof.sign_in
+    verdict = ToldVerdict(
+        type=user.type, source=item.entry.app.policy.kind, admission_id=item.opened.admission_id
     )
-    return Event(app_id=user.app_id, type="user.enrolled", uid=user.uid, occurred_at=item.now, data=data)
+    if opened:
+        facts.record_start(tx, opened, sign_in, item.now, verdict=verdict)
+    else:
+        enrolled = UserEnrolled(user=facts.person_of(user), sign_in=sign_in, verdict=verdict)
+        facts.record(tx, user, enrolled, item.now)
 
 
 def _refused(item: Settlement, verdict: Refuse) -> Event:
     data = UserRefused(
-        user_id=item.entry.proof.user_id,
-        method=item.entry.proof.method,
-        policy=item.entry.app.policy.kind,
-        admission_id=item.opened.admission_id,
-        code=verdict.code,
+        user=Stranger(user_id=item.entry.proof.user_id),
+        sign_in=item.entry.proof.sign_in,
+        verdict=ToldVerdict(
+            type="refused",
+            source=item.entry.app.policy.kind,
+            admission_id=item.opened.admission_id,
+            code=verdict.code,
+        ),
     )
-    return Event(app_id=item.entry.app.app_id, type="user.refused", uid=None, occurred_at=item.now, data=data)
+    return Event(app_id=item.entry.app.app_id, uid=None, occurred_at=item.now, data=data)
 
 
 def _outcome(item: Settlement, uid: str | None) -> tuple[object, ...]:

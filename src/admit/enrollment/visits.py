@@ -5,7 +5,7 @@ from functools import partial
 import msgspec
 import structlog
 
-from admit.accounts import devices, sessions, users
+from admit.accounts import devices, facts, sessions, users
 from admit.accounts.apps import App
 from admit.accounts.sessions import NoSession, OpenSession
 from admit.accounts.users import User
@@ -13,8 +13,6 @@ from admit.clock import DAY_MS, Clock
 from admit.enrollment.admissions import CredentialGone, Deactivated, Login
 from admit.enrollment.admit import DEACTIVATED
 from admit.errors import USER_DEACTIVATED, USER_NOT_REGISTERED, InvalidOtp, Refused
-from admit.events import log as event_log
-from admit.events.catalog import UserImpersonated
 from admit.signin import one_time_codes
 from admit.signin.email_code import WRONG_CODE
 from admit.signin.one_time_codes import Spend
@@ -75,8 +73,7 @@ def arrive(tx: Transaction, arrival: Arrival) -> Login | Nobody | Deactivated | 
         return Deactivated() if opened.reason == "deactivated" else Nobody()
     if code is not None:
         one_time_codes.complete(tx, [code])
-    if arrival.visit.actor is not None and opened.opened:
-        event_log.record(tx, _impersonated(arrival.visit.actor, opened, arrival.now))
+    facts.record_start(tx, opened, arrival.visit.sign_in, arrival.now)
     return Login(user=opened.user, session=opened.session)
 
 
@@ -114,14 +111,4 @@ def _code_of(arrival: Arrival) -> Spend | None:
         otp_id=visit.otp_id,
         thumbprint=visit.public_key.thumbprint,
         now=arrival.now,
-    )
-
-
-def _impersonated(actor: str, opened: sessions.Opened, now: int) -> event_log.Event:
-    user = opened.user
-    data = UserImpersonated(
-        user_id=user.user_id, email=user.email, actor=actor, session_id=opened.session.session_id
-    )
-    return event_log.Event(
-        app_id=user.app_id, type="user.impersonated", uid=user.uid, occurred_at=now, data=data
     )

@@ -1,111 +1,333 @@
-"""The catalog: one struct per event type. What stands here is a public contract.
+"""The catalog: one struct for each type of event. What stands here is a public contract.
 
-Members are camelCase in JSON. A type, once published, only ever gains members.
+In JSON, members are in snake_case and one that does not apply is absent. Times are ISO 8601 in UTC. A type,
+once published, only ever gains members. The docstrings and descriptions are what /schemas and docs/events.md
+say.
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal, get_args
 
 import msgspec
+from msgspec import UNSET, Meta, UnsetType
+from msgspec.structs import replace
+
+PERSONAL = ("email", "name", "data")
+"""The members of `user` that say who somebody is, besides the userId, which nobody could do without."""
+
+UserType = Literal["eval", "prod", "demo"]
+Property = Literal["type", "valid_until", "eval_days_left", "name", "email", "data"]
+End = Literal["valid_until", "eval_days_left"]
+
+UserId = Annotated[str, Meta(description="What clients and the Dexie Cloud contract call userId.")]
+Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+Json = Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "object"})]
+FailingSince = Annotated[Moment, Meta(description="When the first of these failures was.")]
+Actor = Annotated[str, Meta(description="The owner, by email, who acts as the user.")]
 
 
-class Device(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The device of an enrollment. `derived`: its identifier comes from its public key."""
-
-    identifier: str
-    derived: bool
-    first_seen: int
+class _Members(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """JSON in which what does not apply is absent."""
 
 
-class UserEnrolled(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """`user.enrolled`: a person was admitted and now lives here.
+class Person(_Members, frozen=True, kw_only=True):
+    """Who lives here. `email`, `name` and `data` are sent to endpoints of the format full only, and are gone
+    once the person is deleted."""
 
-    Without a device and a session where none took part: created by the API, or a login without a key.
+    uid: Annotated[str, Meta(description="Never changes, and is never given to anybody else.")]
+    user_id: UserId
+    type: UserType
+    email: Annotated[str, Meta(description="Absent while it is unknown.")] | UnsetType = UNSET
+    name: Annotated[str, Meta(description="For display. Absent while it is unknown.")] | UnsetType = UNSET
+    data: Annotated[Json, Meta(description="The operator's own data about the user.")] | UnsetType = UNSET
+
+
+class Stranger(_Members, frozen=True, kw_only=True):
+    """Who does not live here. Nothing but the userId is told of them: nobody could erase it later."""
+
+    user_id: UserId
+
+
+class Device(_Members, frozen=True, kw_only=True):
+    """Where the person signed in."""
+
+    identifier: Annotated[str, Meta(description="The same at every login from this device.")]
+    derived: Annotated[bool, Meta(description="The client sent no identifier: this one is its public key's.")]
+    first_seen: Annotated[Moment, Meta(description="When this user was first seen on it.")]
+    first_for_user: (
+        Annotated[bool, Meta(description="It is the first enrollment of the user on any device.")] | UnsetType
+    ) = UNSET
+    first_for_device: (
+        Annotated[bool, Meta(description="It is the first enrollment of the user on this device.")]
+        | UnsetType
+    ) = UNSET
+
+
+class Session(_Members, frozen=True, kw_only=True):
+    """One enrollment of the person on the device."""
+
+    id: Annotated[str, Meta(description="The session, as access tokens and the admin API name it.")]
+    ordinal: Annotated[int, Meta(description="1 is the first of this user on this device.")]
+
+
+class SignIn(_Members, frozen=True, kw_only=True):
+    """How it was proven who is at the door."""
+
+    method: Annotated[str, Meta(description="email_code, client_credentials, demo or acting.")]
+    provider: Annotated[str, Meta(description="Who vouched: email, client (an API client of the app), demo.")]
+
+
+class Verdict(_Members, frozen=True, kw_only=True):
+    """What was decided about a person whom the app did not know."""
+
+    type: Literal["eval", "prod", "demo", "refused"]
+    source: Annotated[str, Meta(description="The kind of policy that decided; api or import where none did.")]
+    admission_id: Annotated[
+        str, Meta(description="The row of the ledger, and the webhook-id of the question.")
+    ]
+    code: Annotated[str, Meta(description="Why the person was refused.")] | UnsetType = UNSET
+
+
+class Endpoint(_Members, frozen=True, kw_only=True):
+    """Where events are delivered."""
+
+    id: Annotated[str, Meta(description="The endpoint, as the admin API names it.")]
+    url: Annotated[str, Meta(description="Where it is.")]
+    description: Annotated[str, Meta(description="What the operator calls it.")]
+
+
+class UserEnrolled(_Members, frozen=True, kw_only=True):
+    """A person was admitted and now lives here. Told once, however many logins raced for it.
+
+    Without `sign_in` where a program created the person, and without `device` and `session` where no device
+    took part. A backfill knows nothing but the `user`.
     """
 
-    user_id: str
-    email: str
-    name: str
-    type: str
-    method: str
-    policy: str
-    admission_id: str
-    device: Device | None
-    session_id: str | None
+    event_type: ClassVar[str] = "user.enrolled"
+
+    user: Person
+    device: Device | UnsetType = UNSET
+    session: Session | UnsetType = UNSET
+    sign_in: SignIn | UnsetType = UNSET
+    verdict: Verdict | UnsetType = UNSET
 
 
-class UserRefused(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """`user.refused`: a person was not admitted. Nothing but the ledger remembers them."""
+class UserRefused(_Members, frozen=True, kw_only=True):
+    """A person was not admitted. Nothing but the ledger remembers them, and their next try asks again."""
 
-    user_id: str
-    method: str
-    policy: str
-    admission_id: str
-    code: str
+    event_type: ClassVar[str] = "user.refused"
 
-
-class UserEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """`user.deactivated`, `user.reactivated`: an operator closed the door to a user, or opened it again."""
-
-    user_id: str
-    email: str
-    name: str
-    type: str
+    user: Stranger
+    sign_in: SignIn
+    verdict: Verdict
 
 
-class UserUpdated(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """`user.updated`: an operator changed a user.
+class UserUpdated(_Members, frozen=True, kw_only=True):
+    """An operator changed a user. `changed` names what."""
 
-    `changed` names what: type, validUntil, evalDaysLeft, name, email, data.
+    event_type: ClassVar[str] = "user.updated"
+
+    user: Person
+    changed: tuple[Property, ...]
+
+
+class UserUpgraded(_Members, frozen=True, kw_only=True):
+    """An evaluation became a production user. Told right behind its `user.updated`."""
+
+    event_type: ClassVar[str] = "user.upgraded"
+
+    user: Person
+
+
+class UserExpired(_Members, frozen=True, kw_only=True):
+    """A license has ended: its time came (valid_until), or the last active day was used (eval_days_left)."""
+
+    event_type: ClassVar[str] = "user.expired"
+
+    user: Person
+    reason: End
+
+
+class UserDeactivated(_Members, frozen=True, kw_only=True):
+    """An operator closed the door to a user."""
+
+    event_type: ClassVar[str] = "user.deactivated"
+
+    user: Person
+
+
+class UserReactivated(_Members, frozen=True, kw_only=True):
+    """An operator opened the door to a deactivated user again."""
+
+    event_type: ClassVar[str] = "user.reactivated"
+
+    user: Person
+
+
+class UserDeleted(_Members, frozen=True, kw_only=True):
+    """Everything about a user is erased; nothing personal but the userId is left to tell.
+
+    Earlier events of the user keep their places without `email`, `name` and `data`. A person who returns has
+    a new `uid` and is a new enrollment.
     """
 
-    user_id: str
-    email: str
-    name: str
-    type: str
-    changed: tuple[str, ...]
+    event_type: ClassVar[str] = "user.deleted"
+
+    user: Person
 
 
-class UserExpired(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """`user.expired`: a license has ended, because of `reason`."""
+class UserImpersonated(_Members, frozen=True, kw_only=True):
+    """An owner of the app has signed in as a user (`owner@example.com as ada@example.com`)."""
 
-    user_id: str
-    email: str
-    name: str
-    type: str
-    reason: Literal["validUntil", "evalDaysLeft"]
+    event_type: ClassVar[str] = "user.impersonated"
 
-
-class UserDeleted(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """`user.deleted`: everything about a user is erased. Nothing personal but the userId is left to tell."""
-
-    user_id: str
+    user: Person
+    device: Device
+    session: Session
+    sign_in: SignIn
+    actor: Actor
 
 
-class UserImpersonated(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """`user.impersonated`: `actor`, an owner of the app by email, has signed in as a user."""
+class DeviceEnrolled(_Members, frozen=True, kw_only=True):
+    """A user has enrolled on a device: for the first time, or again because the former session had ended or
+    the device came with another key.
 
-    user_id: str
-    email: str
-    actor: str
-    session_id: str
+    In a backfill with the newest session on the device, and without `sign_in`.
+    """
+
+    event_type: ClassVar[str] = "device.enrolled"
+
+    user: Person
+    device: Device
+    session: Session
+    sign_in: SignIn | UnsetType = UNSET
 
 
-class SessionEnded(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """`session.ended`: an enrollment on a device is over; it cannot be refreshed any more."""
+class SessionStarted(_Members, frozen=True, kw_only=True):
+    """A session was opened, by the user or, where there is an `actor`, by an owner who acts as the user.
 
-    session_id: str
-    device_id: str
-    ordinal: int
+    A login that renews a session opens none. A backfill tells what is open, without `sign_in`.
+    """
+
+    event_type: ClassVar[str] = "session.started"
+
+    user: Person
+    device: Device
+    session: Session
+    sign_in: SignIn | UnsetType = UNSET
+    actor: Actor | UnsetType = UNSET
+
+
+class SessionLocked(_Members, frozen=True, kw_only=True):
+    """A session was locked by an operator: the device is refused until it is unlocked."""
+
+    event_type: ClassVar[str] = "session.locked"
+
+    user: Person
+    device: Device
+    session: Session
+
+
+class SessionUnlocked(_Members, frozen=True, kw_only=True):
+    """A locked session may go on."""
+
+    event_type: ClassVar[str] = "session.unlocked"
+
+    user: Person
+    device: Device
+    session: Session
+
+
+class SessionWiped(_Members, frozen=True, kw_only=True):
+    """A session was ended for good, and its device is to erase what it holds."""
+
+    event_type: ClassVar[str] = "session.wiped"
+
+    user: Person
+    device: Device
+    session: Session
+
+
+class SessionEnded(_Members, frozen=True, kw_only=True):
+    """An enrollment on a device is over; it cannot be refreshed any more."""
+
+    event_type: ClassVar[str] = "session.ended"
+
+    user: Person
+    device: Device
+    session: Session
+
+
+class EndpointFailing(_Members, frozen=True, kw_only=True):
+    """Deliveries to an endpoint have done nothing but fail for a day."""
+
+    event_type: ClassVar[str] = "endpoint.failing"
+
+    endpoint: Endpoint
+    failing_since: FailingSince
+    reason: Annotated[str, Meta(description="What the last attempt came to, in a sentence.")]
+
+
+class EndpointDisabled(_Members, frozen=True, kw_only=True):
+    """An endpoint is told of nothing any more, until it is enabled; then it is told what it has missed."""
+
+    event_type: ClassVar[str] = "endpoint.disabled"
+
+    endpoint: Endpoint
+    failing_since: FailingSince | UnsetType = UNSET
+    reason: Annotated[str, Meta(description="Why, in a sentence.")]
+
+
+class Ping(_Members, frozen=True, kw_only=True):
+    """A test: nothing has happened. Sent to endpoints that ask for it by name, and to try one out."""
+
+    event_type: ClassVar[str] = "test.ping"
 
 
 Data = (
     UserEnrolled
     | UserRefused
-    | UserEvent
     | UserUpdated
+    | UserUpgraded
     | UserExpired
+    | UserDeactivated
+    | UserReactivated
     | UserDeleted
     | UserImpersonated
+    | DeviceEnrolled
+    | SessionStarted
+    | SessionLocked
+    | SessionUnlocked
+    | SessionWiped
     | SessionEnded
+    | EndpointFailing
+    | EndpointDisabled
+    | Ping
 )
-"""What an event can carry."""
+"""What an event can carry. Its type follows from it."""
+
+TYPES: Mapping[str, type[Data]] = {each.event_type: each for each in get_args(Data)}
+"""Every type of event, in the order in which they are documented."""
+
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def impersonal(data: Data) -> Data:
+    """`data` without what says who somebody is."""
+    person = getattr(data, "user", None)
+    if not isinstance(person, Person):
+        return data
+    return replace(data, user=replace(person, **dict.fromkeys(PERSONAL, UNSET)))
+
+
+def without_person(data: bytes) -> bytes:
+    """What `impersonal` is to data, to its JSON. Everything else stays as it was."""
+    members = _decode_members(data)
+    if "user" not in members:
+        return data
+    user = _decode_members(members["user"])
+    for name in PERSONAL:
+        user.pop(name, None)
+    members["user"] = msgspec.Raw(_encode(user))
+    return _encode(members)

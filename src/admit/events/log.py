@@ -4,21 +4,25 @@ So the feed is a total order in which nothing appears behind a cursor that was a
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import force_setattr
 from sqlalchemy import Index, PrimaryKeyConstraint, Table, bindparam, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from admit import clock
-from admit.events.catalog import Data
+from admit.events import subscriptions
+from admit.events.catalog import PERSONAL, Data, impersonal, without_person
+from admit.events.subscriptions import Fact
+from admit.storage.lookups import Lookup
 from admit.storage.rows import Change, Insertion
 from admit.storage.schema import metadata, moment, number, text
 from admit.storage.transaction import Finisher, Transaction
 
-PERSONAL = ("email", "name")
-"""The members of events that say who somebody is, besides the userId, which nobody could do without."""
+TOPIC = "events"
+"""Of the signal that an app, its key, has news."""
 
 logs = Table(
     "event_logs",
@@ -26,6 +30,8 @@ logs = Table(
     text("app_id", primary_key=True),
     number("position"),  # of the newest event
     text("epoch"),  # changes when the log was restored from a copy
+    text("audience"),  # changes with the subscriptions of the app; "": nobody has ever subscribed
+    number("forgotten"),  # the position of the newest event that is no longer kept
 )
 
 events = Table(
@@ -46,11 +52,19 @@ TAKE_POSITIONS = (
     update(logs)
     .where(logs.c.app_id == bindparam("app"))
     .values(position=logs.c.position + bindparam("count"))
+    .returning(logs.c.position, logs.c.audience)
+)
+CHANGE_AUDIENCE = (
+    update(logs)
+    .where(logs.c.app_id == bindparam("app"))
+    .values(audience=bindparam("version"))
     .returning(logs.c.position)
 )
 ADD_EVENTS = Insertion(insert(events))
 START_LOG = insert(logs)
 HEAD = select(logs.c.epoch, logs.c.position).where(logs.c.app_id == bindparam("app"))
+REACH = select(logs.c.position, logs.c.forgotten).where(logs.c.app_id == bindparam("app"))
+HOLD = REACH.with_for_update()
 EVENTS_AFTER = (
     select(
         events.c.position,
@@ -66,18 +80,26 @@ EVENTS_AFTER = (
 )
 
 
-# Inside a text of JSON these quotation marks would be escaped.
+FIND_EACH = Lookup(
+    select(
+        events.c.app_id,
+        events.c.position,
+        events.c.event_id,
+        events.c.type,
+        events.c.uid,
+        events.c.occurred_at,
+        events.c.data,
+    ),
+    (events.c.app_id, events.c.position),
+)
+
+# Inside a text of JSON these quotation marks would be escaped, and no other member bears these names.
 NOT_YET_ERASED = (
     select(events.c.app_id, events.c.position, events.c.data)
     .where(
         events.c.app_id == bindparam("app"),
         events.c.uid == bindparam("uid"),
-        or_(
-            *(
-                events.c.data.contains(f'"{member}":"') & ~events.c.data.contains(f'"{member}":""')
-                for member in PERSONAL
-            )
-        ),
+        or_(*(events.c.data.contains(f'"{member}":') for member in PERSONAL)),
     )
     .limit(bindparam("limit"))
 )
@@ -88,11 +110,15 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     """A fact that is about to be committed."""
 
     app_id: str
-    type: str
     uid: str | None
     occurred_at: int
     data: Data
     event_id: str = msgspec.field(default_factory=lambda: clock.new_id("evt"))
+
+    @property
+    def type(self) -> str:
+        """The type of the event: it follows from what the event carries."""
+        return self.data.event_type
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -113,9 +139,19 @@ class Head(msgspec.Struct, frozen=True):
     position: int
 
 
+class Reach(msgspec.Struct, frozen=True):
+    """The positions of the newest event, and of the newest that is no longer kept."""
+
+    position: int
+    forgotten: int
+
+
 def start(tx: Transaction, app_id: str) -> None:
     """Opens the log of a new app."""
-    tx.execute(START_LOG, {"app_id": app_id, "position": 0, "epoch": clock.new_id("epo")})
+    tx.execute(
+        START_LOG,
+        {"app_id": app_id, "position": 0, "epoch": clock.new_id("epo"), "audience": "", "forgotten": 0},
+    )
 
 
 def record(tx: Transaction, event: Event) -> None:
@@ -123,10 +159,34 @@ def record(tx: Transaction, event: Event) -> None:
     tx.defer(_TAKE_PLACES, event)
 
 
+def audience_changes(tx: Transaction, app_id: str) -> int:
+    """Says that subscriptions of the app change in this unit, and returns the position of the newest event.
+
+    Until it is committed nobody records an event of the app, so that each event finds the subscriptions as
+    they were before, or as they are then.
+    """
+    position: int = tx.execute(CHANGE_AUDIENCE, {"app": app_id, "version": clock.new_id("aud")}).scalar_one()
+    return position
+
+
+def reach(tx: Transaction, app_id: str, *, hold: bool = False) -> Reach:
+    """From where to where the log of an app is kept.
+
+    `hold`: until the transaction ends nobody else records an event of the app, or tells one.
+    """
+    row = tx.execute(HOLD if hold else REACH, {"app": app_id}).one()
+    return Reach(row.position, row.forgotten)
+
+
 def head(tx: Transaction, app_id: str) -> Head | None:
     """Where the log of the app ends now; None when there is no such app."""
     row = tx.execute(HEAD, {"app": app_id}).one_or_none()
     return None if row is None else Head(row.epoch, row.position)
+
+
+def find_each(tx: Transaction, keys: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Recorded]:
+    """The events of (app_id, position) that are kept. List form."""
+    return {(row[0], row[1]): _recorded(row[1:]) for row in FIND_EACH.rows(tx, keys)}
 
 
 def after(tx: Transaction, app_id: str, position: int, limit: int) -> list[Recorded]:
@@ -139,15 +199,15 @@ def after(tx: Transaction, app_id: str, position: int, limit: int) -> list[Recor
 
 
 def erase(tx: Transaction, app_id: str, uid: str, limit: int) -> int:
-    """Takes email and name out of at most `limit` events of somebody, where they are. Says of how many."""
+    """Takes email, name and data of the person out of at most `limit` of their events. Says of how many."""
     rows = tx.execute(NOT_YET_ERASED, {"app": app_id, "uid": uid, "limit": limit}).all()
-    tx.write(ERASE, [(app_id, row.position, _without_person(row.data)) for row in rows])
+    erased = [(app_id, row.position, without_person(row.data.encode()).decode()) for row in rows]
+    tx.write(ERASE, erased)
+    # Units before ours in this transaction may have recorded something that has no place yet.
+    for event in tx.deferred(_TAKE_PLACES):
+        if (event.app_id, event.uid) == (app_id, uid):
+            force_setattr(event, "data", impersonal(event.data))
     return len(rows)
-
-
-def _without_person(data: str) -> str:
-    members = msgspec.json.decode(data, type=dict[str, Any])
-    return msgspec.json.encode(members | {name: "" for name in PERSONAL if name in members}).decode()
 
 
 def _recorded(row: Sequence[Any]) -> Recorded:
@@ -162,9 +222,25 @@ def _take_places(tx: Transaction, recorded: list[Event]) -> None:
     rows = []
     for app_id in sorted(by_app):
         news = by_app[app_id]
-        last = tx.execute(TAKE_POSITIONS, {"app": app_id, "count": len(news)}).scalar_one()
-        rows += [_row(event, position) for position, event in enumerate(news, last - len(news) + 1)]
+        head = tx.execute(TAKE_POSITIONS, {"app": app_id, "count": len(news)}).one()
+        placed = [_row(event, position) for position, event in enumerate(news, head.position - len(news) + 1)]
+        if head.audience:
+            _tell(tx, app_id, head.audience, placed)
+        rows += placed
+        tx.signal(TOPIC, app_id)
     tx.write(ADD_EVENTS, rows)
+
+
+def _tell(tx: Transaction, app_id: str, version: str, placed: Sequence[tuple[Any, ...]]) -> None:
+    """Leaves a job to everybody who wants to be told of one of the events."""
+    audience = subscriptions.audience(tx, app_id, version)
+    due = []
+    for _, position, _, type_, uid, occurred_at, data in placed:
+        if wanting := audience.of(type_):
+            fact = Fact(type_, uid, position, occurred_at, data)
+            due += [(each, fact) for each in wanting if subscriptions.wants(each, fact)]
+    for subscription, fact in subscriptions.not_told_yet(tx, app_id, due):
+        subscriptions.tell(tx, subscription, fact)
 
 
 def _row(event: Event, position: int) -> tuple[object, ...]:

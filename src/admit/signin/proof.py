@@ -10,10 +10,12 @@ import msgspec
 from admit.accounts.apps import App
 from admit.accounts.keys import PublicKey
 from admit.errors import Forbidden, InvalidRequest
+from admit.events.catalog import SignIn
 from admit.signin.email_addresses import normalise_email as normalise_email
 
 Intent = Literal["", "login", "register"]
 Method = Literal["email_code", "client_credentials"]
+VisitMethod = Literal["demo", "acting"]
 
 EMAIL_ISSUER = "email"
 """Issuer of identities whose subject is an email address that its owner has proven."""
@@ -44,6 +46,11 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     otp_id: str | None = None
     address: str = ""
 
+    @property
+    def sign_in(self) -> SignIn:
+        """What events tell of it."""
+        return SignIn(method=self.method, provider=self.issuer)
+
 
 class Visit(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody who may come in only as a person who lives here already. Nobody is enrolled by a visit.
@@ -52,13 +59,18 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True):
     address, as somebody else. `user_ids`: spellings of who that is, the one that was meant first.
     """
 
-    method: Literal["demo", "acting"]
+    method: VisitMethod
     user_ids: tuple[str, ...]
     actor: str | None = None
     public_key: PublicKey
     scopes: tuple[str, ...] = PERSON_SCOPES
     otp_id: str | None = None
     address: str = ""
+
+    @property
+    def sign_in(self) -> SignIn:
+        """What events tell of it. Who acts has proven the own mailbox."""
+        return SignIn(method=self.method, provider="demo" if self.method == "demo" else EMAIL_ISSUER)
 
 
 def user_id_of_email(app: App, email: str) -> str:

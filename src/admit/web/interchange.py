@@ -22,6 +22,7 @@ USERS = "$users"
 
 HEAD = b'{"type":"schema","tables":{},"sealed":false}\n{"type":"roles","roles":{}}\n'
 """What stands in front of every export: we have neither tables nor roles."""
+_ONE_LINE = bytes.maketrans(b"\r\n", b"  ")
 DEMO_BEGIN, DEMO_END = b'{"type":"demoUsers","users":{', b"}}\n"
 
 
@@ -116,7 +117,7 @@ def _demo(user_id: str, row: UserRow) -> UserChange:
 
 
 def _row(user: User) -> bytes:
-    return msgspec.json.encode(
+    row = msgspec.json.encode(
         {
             "userId": user.user_id,
             "type": user.type,
@@ -131,3 +132,5 @@ def _row(user: User) -> bytes:
             "lastLogin": iso_date(user.last_login_at) if user.last_login_at else None,
         }
     )
+    # Data is kept as it came, with its breaks between members. Inside a text of JSON there are none.
+    return row.translate(_ONE_LINE)

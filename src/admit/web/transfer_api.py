@@ -204,7 +204,7 @@ async def _write_page(gateway: Gateway, app: App, changes: list[UserChange], who
     now = gateway.clock()
 
     def write(tx: Transaction) -> Written | Rejected:
-        return write_users(tx, app, changes, who=who, now=now)
+        return write_users(tx, app, changes, who=who, source="import", now=now)
 
     return await write_among_rivals(gateway.db, write)
 

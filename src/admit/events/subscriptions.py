@@ -1,0 +1,311 @@
+"""Subscriptions: who is to be told of which events. What is recorded fans out to them as jobs, at once.
+
+Endpoints and tasks write theirs here, so that whoever records an event need not know them.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import msgspec
+from sqlalchemy import Index, PrimaryKeyConstraint, Table, bindparam, delete, select, tuple_
+from sqlalchemy.dialects.postgresql import insert
+
+from admit import clock
+from admit.jobs import queue
+from admit.storage.lookups import Lookup
+from admit.storage.rows import Insertion
+from admit.storage.schema import metadata, text
+from admit.storage.transaction import Transaction
+
+Once = Literal["user", "device", "enrollment"]
+ENROLLMENTS = frozenset({"user.enrolled", "device.enrolled", "session.started"})
+"""What `once` is about: the other events are told every time."""
+NOT_FOR_EVERYBODY = frozenset({"test.ping"})
+"""Told to those who name it, or who are asked to be sent it."""
+APPS_REMEMBERED_MAX = 1_000
+
+subscriptions = Table(
+    "subscriptions",
+    metadata,
+    text("app_id"),
+    text("subscriber_id"),  # an endpoint or a task; the lane of its jobs
+    text("kind"),  # of its jobs: delivery | run
+    text("types"),  # JSON array; empty: every type
+    text("filter"),  # JSON of Filter
+    text("once"),  # user | device | enrollment
+    text("live"),  # "yes"; "no": it is behind, and nothing fans out to it
+    PrimaryKeyConstraint("app_id", "subscriber_id"),
+)
+
+told = Table(
+    "told",
+    metadata,
+    text("app_id"),
+    text("uid"),
+    text("subscriber_id"),
+    text("type"),
+    text("device_id"),  # "": once per user
+    PrimaryKeyConstraint("app_id", "uid", "subscriber_id", "type", "device_id"),
+    Index(None, "app_id", "subscriber_id"),
+)
+
+_put = insert(subscriptions)
+PUT = _put.on_conflict_do_update(
+    index_elements=["app_id", "subscriber_id"],
+    set_={name: _put.excluded[name] for name in ("kind", "types", "filter", "once", "live")},
+)
+REMOVE = delete(subscriptions).where(
+    subscriptions.c.app_id == bindparam("app"), subscriptions.c.subscriber_id == bindparam("subscriber")
+)
+OF_APP = (
+    select(subscriptions)
+    .where(subscriptions.c.app_id == bindparam("app"))
+    .order_by(subscriptions.c.subscriber_id)
+)
+FIND = select(subscriptions).where(
+    subscriptions.c.app_id == bindparam("app"), subscriptions.c.subscriber_id == bindparam("subscriber")
+)
+# The subscriber is no column here, so that PostgreSQL never looks by its index, in which everybody is: while
+# a table is young, one index that fits is as good to it as another.
+_subscriber = told.c.subscriber_id.concat("")
+LOCK = Lookup(
+    select(subscriptions.c.app_id, subscriptions.c.subscriber_id),
+    (subscriptions.c.app_id, subscriptions.c.subscriber_id),
+    lock=True,
+)
+ALREADY_TOLD = Lookup(select(told), (told.c.app_id, told.c.uid, _subscriber, told.c.type, told.c.device_id))
+TELL = Insertion(insert(told).on_conflict_do_nothing())
+_OF_SUBSCRIBER = (
+    select(told.c.uid, told.c.type, told.c.device_id)
+    .where(told.c.app_id == bindparam("app"), told.c.subscriber_id == bindparam("subscriber"))
+    .limit(bindparam("most"))
+)
+FORGET_SUBSCRIBER = delete(told).where(
+    told.c.app_id == bindparam("app"),
+    told.c.subscriber_id == bindparam("subscriber"),
+    tuple_(told.c.uid, told.c.type, told.c.device_id).in_(_OF_SUBSCRIBER),
+)
+FORGET_PERSON = delete(told).where(told.c.app_id == bindparam("app"), told.c.uid == bindparam("uid"))
+
+Scalar = str | int | float | bool | None
+
+
+class Equal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The member at `path` of an event's data, such as ("user", "data", "plan"), is `value`."""
+
+    path: tuple[str, ...]
+    value: Scalar
+
+
+class Filter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which events of a type are told. Every condition that is set must hold; in a list, one is enough."""
+
+    user_types: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+    email_domains: tuple[str, ...] = ()
+    equals: tuple[Equal, ...] = ()
+
+
+class Subscription(msgspec.Struct, frozen=True, kw_only=True):
+    """What one subscriber is to be told of. `types` empty: everything but tests.
+
+    `live`: it is told at once, in the unit of the fact. Otherwise nothing fans out to it; whoever made it so
+    remembers where it stopped.
+    """
+
+    app_id: str
+    subscriber_id: str
+    kind: str
+    types: tuple[str, ...] = ()
+    filter: Filter = Filter()
+    once: Once = "enrollment"
+    live: bool = True
+
+
+@dataclass(frozen=True)
+class Fact:
+    """An event at its place, as subscribers see it. `text` is its data as JSON."""
+
+    type: str
+    uid: str | None
+    position: int
+    occurred_at: int
+    text: str
+
+    @cached_property
+    def data(self) -> Mapping[str, Any]:
+        """Read only where somebody looks into it."""
+        return msgspec.json.decode(self.text, type=dict[str, Any])
+
+
+class Audience:
+    """The live subscriptions of an app, by the type that they want."""
+
+    def __init__(self, live: Sequence[Subscription]) -> None:
+        self._everything = [each for each in live if not each.types]
+        self._by_type: dict[str, list[Subscription]] = {}
+        for each in live:
+            for type_ in each.types:
+                self._by_type.setdefault(type_, []).append(each)
+
+    def of(self, type_: str) -> list[Subscription]:
+        """Who wants events of the type, whatever is in them."""
+        named = self._by_type.get(type_, [])
+        return named if type_ in NOT_FOR_EVERYBODY else named + self._everything
+
+
+def put(tx: Transaction, subscription: Subscription) -> None:
+    """Writes a subscription. The caller holds the log of the app (`log.audience_changes`)."""
+    tx.execute(PUT, _row(subscription))
+
+
+def remove(tx: Transaction, app_id: str, subscriber_id: str) -> None:
+    """Takes a subscription out. The caller holds the log of the app (`log.audience_changes`)."""
+    tx.execute(REMOVE, {"app": app_id, "subscriber": subscriber_id})
+
+
+def of_app(tx: Transaction, app_id: str) -> dict[str, Subscription]:
+    """The subscriptions of an app by subscriber, those that are behind too."""
+    return {row.subscriber_id: _subscription(row) for row in tx.execute(OF_APP, {"app": app_id})}
+
+
+def find(tx: Transaction, app_id: str, subscriber_id: str) -> Subscription | None:
+    """The subscription of one subscriber, also where it is behind."""
+    row = tx.execute(FIND, {"app": app_id, "subscriber": subscriber_id}).one_or_none()
+    return None if row is None else _subscription(row)
+
+
+def locked(tx: Transaction, app_id: str, subscribers: Iterable[str]) -> set[str]:
+    """Those of `subscribers` that subscribe, which nobody changes or takes out until the commit."""
+    return {row.subscriber_id for row in LOCK.rows(tx, [(app_id, each) for each in subscribers])}
+
+
+def audience(tx: Transaction, app_id: str, version: str) -> Audience:
+    """Whom the app's events are told to. `version` changes with every change of its subscriptions."""
+    # With the connection it dies with it. Versions are random: what a unit that failed has left here is
+    # never asked for.
+    known: dict[str, tuple[str, Audience]] = tx.connection.info.setdefault("admit.audiences", {})
+    remembered = known.get(app_id)
+    if remembered is not None and remembered[0] == version:
+        return remembered[1]
+    if len(known) >= APPS_REMEMBERED_MAX:
+        known.clear()
+    found = Audience([each for each in of_app(tx, app_id).values() if each.live])
+    known[app_id] = version, found
+    return found
+
+
+def wants(subscription: Subscription, fact: Fact) -> bool:
+    """Whether an event, of a type that is wanted, is to be told. Nobody is told that they do not listen."""
+    rule = subscription.filter
+    if rule == Filter() and fact.uid is not None:
+        return True
+    data = fact.data
+    if _member(data, ("endpoint", "id")) == subscription.subscriber_id:
+        return False
+    user = _member(data, ("user",))
+    return (
+        (not rule.user_types or _member(user, ("type",)) in rule.user_types)
+        and (not rule.methods or _member(data, ("sign_in", "method")) in rule.methods)
+        and (not rule.email_domains or _domain_of(user) in rule.email_domains)
+        and all(_is(_member(data, each.path), each.value) for each in rule.equals)
+    )
+
+
+def not_told_yet(
+    tx: Transaction, app_id: str, due: Sequence[tuple[Subscription, Fact]]
+) -> list[tuple[Subscription, Fact]]:
+    """Those of `due` that `once` lets through, each noted as told. The caller holds the log of the app."""
+    keys = [_once_key(app_id, subscription, fact) for subscription, fact in due]
+    asked = [key for key in keys if key is not None]
+    if not asked:
+        return list(due)
+    known = {tuple(row) for row in ALREADY_TOLD.rows(tx, asked)}
+    passed, fresh = [], []
+    for pair, key in zip(due, keys, strict=True):
+        if key is not None:
+            if key in known:
+                continue
+            known.add(key)
+            fresh.append(key)
+        passed.append(pair)
+    tx.write(TELL, fresh)
+    return passed
+
+
+def tell(tx: Transaction, subscription: Subscription, fact: Fact) -> None:
+    """Leaves the job that tells `fact` to the subscriber."""
+    queue.enqueue(
+        tx,
+        app_id=subscription.app_id,
+        kind=subscription.kind,
+        payload="",
+        now=fact.occurred_at,
+        job_id=clock.new_id("dlv"),
+        lane=subscription.subscriber_id,
+        subject=fact.uid,
+        sequence=fact.position,
+    )
+
+
+def forget_subscriber(tx: Transaction, app_id: str, subscriber_id: str, most: int) -> int:
+    """Forgets `most` of those whom a subscriber was told of; says how many there were."""
+    which = {"app": app_id, "subscriber": subscriber_id, "most": most}
+    return tx.execute(FORGET_SUBSCRIBER, which).rowcount
+
+
+def forget_person(tx: Transaction, app_id: str, uid: str) -> None:
+    """Forgets who was told of somebody: who comes back is somebody new."""
+    tx.execute(FORGET_PERSON, {"app": app_id, "uid": uid})
+
+
+def _once_key(app_id: str, subscription: Subscription, fact: Fact) -> tuple[str, ...] | None:
+    if subscription.once == "enrollment" or fact.type not in ENROLLMENTS or fact.uid is None:
+        return None
+    device = _member(fact.data, ("device", "identifier")) if subscription.once == "device" else None
+    return app_id, fact.uid, subscription.subscriber_id, fact.type, device or ""
+
+
+def _member(data: Any, path: Iterable[str]) -> Any:
+    for name in path:
+        if not isinstance(data, Mapping) or name not in data:
+            return None
+        data = data[name]
+    return data
+
+
+def _domain_of(user: Any) -> str | None:
+    """That of the email; of the userId, which often is one, where no email is told."""
+    told = _member(user, ("email",)) or _member(user, ("user_id",))
+    return told.rpartition("@")[2].lower() if isinstance(told, str) and "@" in told else None
+
+
+def _is(found: Any, wanted: Scalar) -> bool:
+    """Equality as JSON has it, where 1 is not true."""
+    return found == wanted and isinstance(found, bool) == isinstance(wanted, bool)
+
+
+def _row(subscription: Subscription) -> dict[str, object]:
+    return {
+        "app_id": subscription.app_id,
+        "subscriber_id": subscription.subscriber_id,
+        "kind": subscription.kind,
+        "types": msgspec.json.encode(subscription.types).decode(),
+        "filter": msgspec.json.encode(subscription.filter).decode(),
+        "once": subscription.once,
+        "live": "yes" if subscription.live else "no",
+    }
+
+
+def _subscription(row: Any) -> Subscription:
+    return Subscription(
+        app_id=row.app_id,
+        subscriber_id=row.subscriber_id,
+        kind=row.kind,
+        types=msgspec.json.decode(row.types, type=tuple[str, ...]),
+        filter=msgspec.json.decode(row.filter, type=Filter),
+        once=row.once,
+        live=row.live == "yes",
+    )

@@ -1,0 +1,84 @@
+"""The catalog: which events there are, what they carry, and what of it is personal."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec import UNSET
+
+from admit.events.catalog import PERSONAL, TYPES, Person, impersonal, without_person
+from admit.events.examples import EXAMPLES
+
+ABOUT_PEOPLE = [each for each in TYPES if not each.startswith(("endpoint.", "test."))]
+
+
+def json_of(value: object) -> Any:
+    return msgspec.json.decode(msgspec.json.encode(value))
+
+
+def names_in(value: Any) -> list[str]:
+    """The names of all members, at any depth."""
+    if not isinstance(value, dict):
+        return []
+    return [name for member, inner in value.items() for name in (member, *names_in(inner))]
+
+
+def test_these_are_the_types_that_endpoints_may_ask_for() -> None:
+    assert " ".join(TYPES) == (
+        "user.enrolled user.refused user.updated user.upgraded user.expired user.deactivated "
+        "user.reactivated user.deleted user.impersonated device.enrolled session.started session.locked "
+        "session.unlocked session.wiped session.ended endpoint.failing endpoint.disabled test.ping"
+    )
+
+
+def test_every_example_is_of_its_type() -> None:
+    assert {name: type(data) for name, data in EXAMPLES.items()} == TYPES
+
+
+@pytest.mark.parametrize("event_type", TYPES)
+def test_what_does_not_apply_is_absent(event_type: str) -> None:
+    told = msgspec.json.encode(EXAMPLES[event_type])
+    assert b"null" not in told
+    for name in TYPES[event_type].__struct_fields__:
+        assert (name in json_of(EXAMPLES[event_type])) is (getattr(EXAMPLES[event_type], name) is not UNSET)
+
+
+@pytest.mark.parametrize("event_type", TYPES)
+def test_names_of_members_are_snake_case(event_type: str) -> None:
+    assert [name for name in names_in(json_of(EXAMPLES[event_type])) if not name.islower()] == []
+
+
+@pytest.mark.parametrize("event_type", ABOUT_PEOPLE)
+def test_only_the_user_has_members_with_the_names_of_personal_ones(event_type: str) -> None:
+    """Erasure finds what is left to erase by these names."""
+    told = json_of(EXAMPLES[event_type])
+    del told["user"]
+    assert set(names_in(told)).isdisjoint(PERSONAL)
+    assert {type(EXAMPLES[event_type].user).__name__} <= {"Person", "Stranger"}  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("event_type", TYPES)
+def test_both_ways_of_taking_the_person_out_agree(event_type: str) -> None:
+    example = EXAMPLES[event_type]
+    told = msgspec.json.encode(example)
+
+    erased = without_person(told)
+
+    assert erased == msgspec.json.encode(impersonal(example))
+    expected = json_of(example)
+    for name in PERSONAL:
+        expected.get("user", {}).pop(name, None)
+    assert msgspec.json.decode(erased) == expected
+    assert without_person(erased) == erased
+
+
+def test_members_that_a_later_version_added_survive() -> None:
+    told = b'{"new":1.50,"user":{"uid":"u","email":"a","later":{"name":"x"}},"user_name":"n"}'
+    assert without_person(told) == b'{"new":1.50,"user":{"uid":"u","later":{"name":"x"}},"user_name":"n"}'
+
+
+def test_data_of_the_operator_is_told_as_it_is_stored() -> None:
+    person = Person(uid="u", user_id="ada", type="eval", data=msgspec.Raw('{"n": 1e400, "a":"\\ud800"}'))
+    assert msgspec.json.encode(person) == (
+        b'{"uid":"u","user_id":"ada","type":"eval","data":{"n": 1e400, "a":"\\ud800"}}'
+    )
