@@ -14,7 +14,17 @@ from admit.storage.sealing import KeyRing
 from admit.storage.transaction import Transaction
 
 SCOPES = frozenset(
-    {"apps:read", "apps:write", "users:read", "users:write", "events:read", "tokens:read", "tokens:write"}
+    {
+        "apps:read",
+        "apps:write",
+        "users:read",
+        "users:write",
+        "events:read",
+        "webhooks:read",
+        "webhooks:write",
+        "tokens:read",
+        "tokens:write",
+    }
 )
 TOKEN_PREFIX = "adm_"  # noqa: S105  (so that scanners of leaked secrets know ours)
 COMMAND_PREFIX = "adm_command_"

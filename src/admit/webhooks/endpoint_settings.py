@@ -1,0 +1,248 @@
+"""What an operator may choose for an endpoint, and the rules that a choice must keep. Pure."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+import msgspec
+from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
+
+from admit.accounts.domains import parse_domain
+from admit.clock import DAY_MS
+from admit.errors import InvalidRequest
+from admit.events.catalog import TYPES, UserType
+from admit.events.subscriptions import Equal, Filter, Once
+from admit.jobs.lanes import Limits
+from admit.jobs.retry import Schedule
+from admit.outbound.addresses import EgressPolicy
+from admit.signin import proof
+
+Format = Literal["thin", "full"]
+
+EVERY_TYPE = "*"
+DESCRIPTION_CHARACTERS_MAX = 200
+FILTER_VALUES_MAX = 100
+EQUALS_MAX = 20
+PATH_NAMES_MAX = 8
+NAME_CHARACTERS_MAX = 100
+TEXT_CHARACTERS_MAX = 500
+HEADERS_MAX = 20
+HEADER_NAME_CHARACTERS_MAX = 100
+HEADER_VALUE_CHARACTERS_MAX = 4_000
+HEADERS_CHARACTERS_MAX = 6_000
+"""In all. Many servers refuse a request whose headers are longer than 8 kB, and ours are among them."""
+RETRY_DELAYS_MAX = 24
+DELAY_SECONDS_MIN = 1.0
+DELAY_SECONDS_MAX = 7 * DAY_MS / 1_000
+DELAYS_SECONDS_MAX = 14 * DAY_MS / 1_000
+AT_ONCE_MAX = 32
+PER_MINUTE_MAX = 60_000
+
+_USER_TYPES = frozenset(get_args(UserType))
+_METHODS = frozenset(get_args(proof.Method)) | frozenset(get_args(proof.VisitMethod))
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")  # RFC 9110 §5.6.2, in lower case
+_HEADER_VALUE = re.compile(r"(?! )[\x20-\x7e]+(?<! )")
+_OURS = frozenset({"accept-encoding", "expect", "host", "date"})
+# RFC 9110 §7.6.1: they are about the connection, and one of them wrong makes two requests of one.
+_OF_THE_CONNECTION = frozenset(
+    {"connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "http2-settings"}
+)
+_FAMILIES = ("webhook-", "content-", "proxy-")
+
+
+class EndpointSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What is chosen for an endpoint. `events` empty: every type but tests.
+
+    `format` full: with email, name and data of the person. `retry_delays` are seconds, None: those of every
+    delivery. `at_once_max` None: as many as it bears; `per_minute` None: no limit.
+    """
+
+    url: str
+    description: str = ""
+    events: tuple[str, ...] = ()
+    filter: Filter = Filter()
+    once: Once = "enrollment"
+    format: Format = "thin"
+    retry_delays: tuple[float, ...] | None = None
+    at_once_max: int | None = None
+    per_minute: int | None = None
+
+    @property
+    def schedule(self) -> Schedule | None:
+        """When a delivery that failed is tried again; None: as every delivery is."""
+        if self.retry_delays is None:
+            return None
+        return Schedule(tuple(round(seconds * 1_000) for seconds in self.retry_delays))
+
+    @property
+    def limits(self) -> Limits:
+        """What its lane takes."""
+        return Limits(at_once_max=self.at_once_max, per_minute=self.per_minute)
+
+
+class SettingsChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is to be chosen from now on. What is left out stays as it is.
+
+    `headers` are the operator's own, which go with every request.
+    """
+
+    url: str | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+    events: tuple[str, ...] | UnsetType = UNSET
+    filter: Filter | UnsetType = UNSET
+    once: Once | UnsetType = UNSET
+    format: Format | UnsetType = UNSET
+    headers: dict[str, str] | UnsetType = UNSET
+    retry_delays: tuple[float, ...] | UnsetType | None = UNSET
+    at_once_max: int | UnsetType | None = UNSET
+    per_minute: int | UnsetType | None = UNSET
+
+
+def changed(settings: EndpointSettings, change: SettingsChange) -> EndpointSettings:
+    """`settings` with what `change`, which has been checked, names."""
+    given = _given(change)
+    given.pop("headers", None)
+    return replace(settings, **given)
+
+
+def check(change: SettingsChange, egress: EgressPolicy) -> SettingsChange:
+    """The normal form of `change`. Raises InvalidRequest with a code and a sentence.
+
+    Whether the URL's name leads to where we may go is asked again at every dial.
+    """
+    given = _given(change)
+    if "url" in given:
+        _check_url(given["url"], egress)
+    if "description" in given:
+        _check_description(given["description"])
+    if "events" in given:
+        given["events"] = _check_events(given["events"])
+    if "filter" in given:
+        given["filter"] = _check_filter(given["filter"])
+    if "headers" in given:
+        given["headers"] = _check_headers(given["headers"])
+    if given.get("retry_delays") is not None:
+        _check_delays(given["retry_delays"])
+    _check_number("at_once_max", given.get("at_once_max"), AT_ONCE_MAX)
+    _check_number("per_minute", given.get("per_minute"), PER_MINUTE_MAX)
+    return replace(change, **given)
+
+
+def unknown_type(text: str) -> InvalidRequest:
+    """The complaint about `text`, which is no type of event."""
+    return InvalidRequest(
+        f"{text[:80]!r} is not a type of event. /schemas lists the types; * is every one of them.",
+        code="event_type_unknown",
+    )
+
+
+def _given(change: SettingsChange) -> dict[str, Any]:
+    names = SettingsChange.__struct_fields__
+    return {name: value for name in names if (value := getattr(change, name)) is not UNSET}
+
+
+def _check_url(url: str, egress: EgressPolicy) -> None:
+    if (refusal := egress.url_refusal(url)) is not None:
+        raise InvalidRequest(refusal, code="url_refused")
+
+
+def _check_description(text: str) -> None:
+    if len(text) > DESCRIPTION_CHARACTERS_MAX or not text.isprintable():
+        raise InvalidRequest(f"A description is one line of at most {DESCRIPTION_CHARACTERS_MAX} characters.")
+
+
+def _check_events(events: tuple[str, ...]) -> tuple[str, ...]:
+    if EVERY_TYPE in events:
+        events = ()
+    for each in events:
+        if each not in TYPES:
+            raise unknown_type(each)
+    return tuple(dict.fromkeys(events))
+
+
+def _check_filter(filter_: Filter) -> Filter:
+    for name in ("user_types", "methods", "email_domains"):
+        if len(getattr(filter_, name)) > FILTER_VALUES_MAX:
+            raise _filter_problem(f"{name} has at most {FILTER_VALUES_MAX} values.")
+    _check_words("user_types", filter_.user_types, _USER_TYPES)
+    _check_words("methods", filter_.methods, _METHODS)
+    if len(filter_.equals) > EQUALS_MAX:
+        raise _filter_problem(f"equals has at most {EQUALS_MAX} conditions.")
+    for each in filter_.equals:
+        _check_equal(each)
+    try:
+        domains = tuple(dict.fromkeys(parse_domain(each.strip()) for each in filter_.email_domains))
+    except InvalidRequest as error:
+        raise _filter_problem(error.message) from None
+    return replace(
+        filter_,
+        user_types=tuple(dict.fromkeys(filter_.user_types)),
+        methods=tuple(dict.fromkeys(filter_.methods)),
+        email_domains=domains,
+    )
+
+
+def _check_words(name: str, words: tuple[str, ...], known: frozenset[str]) -> None:
+    for each in words:
+        if each not in known:
+            raise _filter_problem(f"{name} knows {', '.join(sorted(known))}, and not {each[:80]!r}.")
+
+
+def _check_equal(equal: Equal) -> None:
+    if not 1 <= len(equal.path) <= PATH_NAMES_MAX:
+        raise _filter_problem(f"A path has 1 to {PATH_NAMES_MAX} names, such as user, data and plan.")
+    if any(not 1 <= len(name) <= NAME_CHARACTERS_MAX for name in equal.path):
+        raise _filter_problem(f"A name in a path has 1 to {NAME_CHARACTERS_MAX} characters.")
+    if isinstance(equal.value, str) and len(equal.value) > TEXT_CHARACTERS_MAX:
+        raise _filter_problem(f"A text to compare with has at most {TEXT_CHARACTERS_MAX} characters.")
+
+
+def _filter_problem(sentence: str) -> InvalidRequest:
+    return InvalidRequest(f"The filter cannot be used: {sentence}", code="filter_refused")
+
+
+def _check_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    if len(headers) > HEADERS_MAX:
+        raise _headers_problem(f"There are at most {HEADERS_MAX} of them.")
+    checked: dict[str, str] = {}
+    for given, value in headers.items():
+        name = given.lower()
+        if len(name) > HEADER_NAME_CHARACTERS_MAX or not _HEADER_NAME.fullmatch(name):
+            raise _headers_problem(f"{given[:80]!r} cannot be the name of a header.")
+        if name in _OURS or name in _OF_THE_CONNECTION or name.startswith(_FAMILIES):
+            raise _headers_problem(f"{name} is set by the server itself.")
+        if name in checked:
+            raise _headers_problem(f"{name} stands twice.")
+        # Without the value: it may be a secret.
+        if len(value) > HEADER_VALUE_CHARACTERS_MAX or not _HEADER_VALUE.fullmatch(value):
+            raise _headers_problem(
+                f"The value of {name} is not 1 to {HEADER_VALUE_CHARACTERS_MAX} printable ASCII characters "
+                "without a space at either end."
+            )
+        checked[name] = value
+    if sum(len(name) + len(value) for name, value in checked.items()) > HEADERS_CHARACTERS_MAX:
+        raise _headers_problem(f"All together they have at most {HEADERS_CHARACTERS_MAX} characters.")
+    return checked
+
+
+def _headers_problem(sentence: str) -> InvalidRequest:
+    return InvalidRequest(f"The headers cannot be used: {sentence}", code="headers_refused")
+
+
+def _check_delays(delays: tuple[float, ...]) -> None:
+    if not 1 <= len(delays) <= RETRY_DELAYS_MAX:
+        raise _delays_problem(f"There are 1 to {RETRY_DELAYS_MAX} of them.")
+    if not all(DELAY_SECONDS_MIN <= each <= DELAY_SECONDS_MAX for each in delays):  # NaN lies nowhere
+        raise _delays_problem("Each is from 1 second to 7 days.")
+    if sum(delays) > DELAYS_SECONDS_MAX:
+        raise _delays_problem("All together they are at most 14 days.")
+
+
+def _delays_problem(sentence: str) -> InvalidRequest:
+    return InvalidRequest(f"The retry delays cannot be used: {sentence}", code="retry_delays_refused")
+
+
+def _check_number(name: str, value: int | None, most: int) -> None:
+    if value is not None and not 1 <= value <= most:
+        raise InvalidRequest(f"{name} is a whole number from 1 to {most}.")
