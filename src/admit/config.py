@@ -51,6 +51,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Life of a refresh token, 1 to 3,650 days."""
     otp_seconds: int
     """Life of a mailed code, 30 s to 1 day."""
+    retention_days: int
+    """How long events, deliveries and their attempts are kept, 1 to 3,650 days. Deliveries are tried for some
+    75 hours: below 4 days, the last tries may find their event gone."""
     trusted_proxies: tuple[Network, ...]
     """Networks whose X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host are believed."""
     egress_allow: str
@@ -353,10 +356,6 @@ def _host(text: str) -> str:
     raise ValueError("is not an address to listen on")
 
 
-def _any(text: str) -> str:
-    return text
-
-
 def _number(low: int, high: int, unit: str = "") -> Callable[[str], int]:
     def parse(text: str) -> int:
         if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
@@ -384,14 +383,15 @@ SETTINGS = (
     ),
     Setting("migrate", _one_of("auto", "manual"), "auto", "manual"),
     Setting("public_url", _public_url, "", "https://login.example.com"),
-    Setting("secret_key", _any, "", "$(openssl rand -base64 48)", secret=True),
+    Setting("secret_key", str, "", "$(openssl rand -base64 48)", secret=True),
     Setting("mail_url", _mail_url, "", "smtp://user:password@mail.example.com:587", secret=True),
     Setting("mail_sender", _mail_sender, "", "login@example.com"),
     Setting("access_token_seconds", _number(5, 86_400, " seconds"), "3600", "3600"),
     Setting("refresh_token_days", _number(1, 3_650, " days"), "180", "180"),
     Setting("otp_seconds", _number(30, 86_400, " seconds"), "900", "900"),
+    Setting("retention_days", _number(1, 3_650, " days"), "30", "30"),
     Setting("trusted_proxies", _networks, "", "10.0.0.0/8,127.0.0.1"),
-    Setting("egress_allow", _any, "", "receiver.internal,10.20.0.0/16"),
+    Setting("egress_allow", str, "", "receiver.internal,10.20.0.0/16"),
     Setting("rate_limits", _limits, "on", "off"),
     Setting("host", _host, "127.0.0.1", "0.0.0.0"),  # noqa: S104 - an example, not a default
     Setting("port", _number(0, 65_535), "8080", "8080"),

@@ -1,0 +1,225 @@
+"""/api/apps/{app}/events: the feed of an app's events, for programs that follow it by a cursor."""
+
+import asyncio
+from collections.abc import Coroutine
+from functools import partial
+from typing import Annotated, Any, Literal
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from admit.accounts import users
+from admit.accounts.apps import App
+from admit.clock import new_id
+from admit.errors import InvalidRequest, NotFound
+from admit.events import upkeep
+from admit.events.catalog import TYPES
+from admit.events.feed import BEGINNING, CURSOR_CHARACTERS_MAX, PAGE_EVENTS_MAX, Page, Wanted
+from admit.events.log import Recorded
+from admit.storage.transaction import Transaction
+from admit.web.admin_types import PAGE_SIZE, Text
+from admit.web.operations import Call, ClientGone
+from admit.web.operator_access import admin, permitted, permitted_app
+from admit.webhooks import messages
+from admit.webhooks.triggers import Triggered, trigger
+
+WAIT_SECONDS_MAX = 60.0
+UID_PREFIX = "usr_"
+
+
+class EventsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which events: those behind `after` (a cursor, `beginning` or `latest`), of the `types`, which commas
+    separate, and of the person `user`, a userId or uid.
+
+    `wait`: how many seconds to wait for one where there is none yet.
+    """
+
+    after: Annotated[str, msgspec.Meta(max_length=CURSOR_CHARACTERS_MAX)] = BEGINNING
+    types: Annotated[str, msgspec.Meta(max_length=1_000)] = ""
+    user: Text | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=PAGE_EVENTS_MAX)] = PAGE_SIZE
+    wait: Annotated[float, msgspec.Meta(ge=0, le=WAIT_SECONDS_MAX)] = 0.0
+    format: Literal["thin", "full"] = "full"
+
+
+class EventView(msgspec.Struct, frozen=True):
+    """An event as endpoints are told it, and its `id`. /schemas tells `data` for each type."""
+
+    id: str
+    type: str
+    timestamp: str
+    data: dict[str, Any]
+
+
+class EventPage(msgspec.Struct, frozen=True):
+    """The next events. `cursor`: what to ask for next time; `more`: something is behind it already.
+
+    A page may be empty and have more behind it, where few events fit.
+    """
+
+    events: list[EventView]
+    cursor: str
+    more: bool
+
+
+class Trigger(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to send an example of, and to which endpoint; None: to all that are told of the type."""
+
+    type: Text
+    endpoint: Text | None = None
+
+
+class Deliveries(msgspec.Struct, frozen=True):
+    """The deliveries of an example; all of them bear the `event_id`."""
+
+    event_id: str
+    deliveries: list[Triggered]
+
+
+class Restored(msgspec.Struct, frozen=True):
+    """How many logs begin anew."""
+
+    logs: int
+
+
+async def list_events(call: Call) -> Response:
+    """A page of the feed."""
+    app, query = await permitted_app(call), call.query(EventsQuery)
+    wanted = Wanted(
+        app_id=app.app_id,
+        types=_types(query.types),
+        uid=None if query.user is None else await uid_of(call, app, query.user),
+        limit=query.limit,
+    )
+    page = await _while_connected(
+        call.request, call.gateway.news.page(wanted, query.after or BEGINNING, query.wait)
+    )
+    shown = [_shown(each, app, full=query.format == "full") for each in page.events]
+    return call.answer({"events": shown, "cursor": page.place.cursor, "more": page.more})
+
+
+async def trigger_event(call: Call) -> Response:
+    """Sends an example of an event."""
+    app, body = await permitted_app(call), await call.json(Trigger)
+    event_type = _known_type(body.type)
+    event_id, now = new_id("evt"), call.gateway.clock()
+
+    def leave(tx: Transaction) -> list[Triggered] | None:
+        return trigger(tx, app.app_id, event_type, body.endpoint, event_id, now)
+
+    left = await call.gateway.db.write(leave)
+    if left is None:
+        raise NotFound("There is no such endpoint in this app.", code="endpoint_not_found")
+    return call.answer(Deliveries(event_id, left))
+
+
+async def restored(call: Call) -> Response:
+    """Ends the cursors into the log of one app."""
+    app = await permitted_app(call)
+    await call.gateway.db.write(lambda tx: upkeep.begin_epoch(tx, app.app_id))
+    return call.answer(Restored(1))
+
+
+async def all_restored(call: Call) -> Response:
+    """Ends the cursors into all logs."""
+    await permitted(call)
+    count, after = 0, ""
+    while page := await call.gateway.db.write(partial(upkeep.begin_epochs, after=after)):
+        count, after = count + len(page), page[-1]
+    return call.answer(Restored(count))
+
+
+async def _while_connected(request: Request, page: Coroutine[Any, Any, Page]) -> Page:
+    """What `page` comes to. Raises ClientGone, and lets go of everything, when the client hangs up before."""
+    reading, hanging_up = asyncio.create_task(page), asyncio.create_task(_hang_up(request))
+    try:
+        await asyncio.wait((reading, hanging_up), return_when=asyncio.FIRST_COMPLETED)
+        if not reading.done():
+            raise ClientGone
+        return reading.result()
+    finally:
+        for task in (reading, hanging_up):
+            task.cancel()
+        await asyncio.gather(reading, hanging_up, return_exceptions=True)
+
+
+async def _hang_up(request: Request) -> None:
+    """Returns when the client has gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _types(text: str) -> frozenset[str]:
+    return frozenset(_known_type(each.strip()) for each in text.split(",") if each.strip())
+
+
+def _known_type(text: str) -> str:
+    if text not in TYPES:
+        raise InvalidRequest(
+            f"{text[:80]!r} is not a type of event. /schemas lists the types.", code="event_type_unknown"
+        )
+    return text
+
+
+async def uid_of(call: Call, app: App, user: str) -> str:
+    """Whom `user` means. A uid is believed: events of deleted people are still told, by their uid."""
+    key = (app.app_id, user)
+
+    def find(tx: Transaction) -> str | None:
+        found = users.by_user_id(tx, [key]).get(key)
+        return None if found is None else found.uid
+
+    uid = await call.gateway.db.read(find)
+    if uid is None and not user.startswith(UID_PREFIX):
+        raise NotFound(
+            "There is no such user in this app. Events of people who were deleted are found by their uid.",
+            code="user_not_found",
+        )
+    return uid or user
+
+
+def _shown(event: Recorded, app: App, *, full: bool) -> msgspec.Raw:
+    """The body that endpoints are sent, with the event's id in front."""
+    body = messages.body(event, app.app_id, app.name, full=full)
+    return msgspec.Raw(b'{"id":"' + event.event_id.encode() + b'",' + body[1:])
+
+
+OPERATIONS = (
+    admin(
+        "GET",
+        "/apps/{app}/events",
+        list_events,
+        "Lists events in the order in which they were committed, and waits for the next ones",
+        "events:read",
+        query=EventsQuery,
+        answer=EventPage,
+        codes=("cursor_expired", "event_type_unknown", "user_not_found"),
+    ),
+    admin(
+        "POST",
+        "/apps/{app}/events/trigger",
+        trigger_event,
+        "Sends endpoints an example of an event, marked as a test",
+        "webhooks:write",
+        body=Trigger,
+        answer=Deliveries,
+        codes=("endpoint_not_found", "event_type_unknown"),
+    ),
+    admin(
+        "POST",
+        "/apps/{app}/events/restored",
+        restored,
+        "Says that the database was restored from a copy: ends all cursors into the events of an app",
+        "apps:write",
+        answer=Restored,
+    ),
+    admin(
+        "POST",
+        "/events/restored",
+        all_restored,
+        "Says that the database was restored from a copy: ends all cursors into the events of all apps",
+        "apps:write",
+        answer=Restored,
+    ),
+)
