@@ -1,0 +1,215 @@
+"""/api/apps/{app}/deliveries: what became of each event that an endpoint is owed."""
+
+from functools import partial
+from typing import Annotated, Any
+
+import msgspec
+from msgspec.structs import asdict
+from starlette.responses import Response
+
+from admit.accounts.apps import App
+from admit.errors import AdmitError, InvalidRequest, NotFound
+from admit.gateway import Gateway
+from admit.storage.transaction import Transaction
+from admit.web.admin_types import Text
+from admit.web.events_api import uid_of
+from admit.web.operations import Call
+from admit.web.operator_access import admin, permitted_app
+from admit.webhooks import deliveries, endpoints, messages
+from admit.webhooks.deliveries import NEWEST, PAGE_MAX, Delivery, History, Key, Query, State
+from admit.webhooks.endpoints import Endpoint
+
+
+class DeliveriesQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which deliveries: to an `endpoint`, of the person `user` (a userId or uid), in a `state`.
+
+    `before` comes from an earlier page.
+    """
+
+    endpoint: Text = ""
+    user: Text | None = None
+    state: State | None = None
+    before: Text | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=PAGE_MAX)] = 100
+
+
+class DeliveryView(msgspec.Struct, frozen=True, kw_only=True):
+    """One event owed to one endpoint. `event_id` is the webhook-id; `sequence` its place in the log, None in
+    tests and backfills. `type` is empty, and `event_id` None, where what it told is no longer kept.
+
+    waiting: tried again at `next_at`. blocked: an earlier delivery of the person to the endpoint comes first.
+    """
+
+    id: str
+    endpoint: str
+    state: State
+    type: str
+    event_id: str | None
+    sequence: str | None
+    uid: str | None
+    backfill: bool
+    test: bool
+    attempts: int
+    next_at: int | None
+    out_of_order: bool
+    detail: str
+    created_at: int
+    finished_at: int | None
+
+
+class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
+    """One try. `outcome` is a word for programs, `detail` a sentence for people, `reply` what was answered,
+    16 kB of it at most. `status` None: there was no answer."""
+
+    attempt: int
+    started_at: int
+    duration_ms: int
+    outcome: str
+    status: int | None
+    address: str
+    detail: str
+    reply: str
+
+
+class DeliveryHistory(DeliveryView, frozen=True, kw_only=True):
+    """A delivery with its attempts, the first one first, and the body of the request as it would be now.
+
+    None: what it told, or its endpoint, is no longer there.
+    """
+
+    history: list[AttemptView]
+    body: str | None
+
+
+class DeliveryPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Some deliveries, the newest first. `before`: what to ask for next; None: there is nothing older.
+
+    A page may be short, or empty, and have more behind it, where few fit.
+    """
+
+    deliveries: list[DeliveryView]
+    before: str | None
+
+
+async def list_deliveries(call: Call) -> Response:
+    """A page of deliveries."""
+    app, asked = await permitted_app(call), call.query(DeliveriesQuery)
+    query = Query(
+        endpoint_id=asked.endpoint,
+        uid="" if asked.user is None else await uid_of(call, app, asked.user),
+        state=asked.state,
+        before=NEWEST if asked.before is None else _key_of(asked.before),
+        limit=asked.limit,
+    )
+    page = await call.gateway.db.read(partial(deliveries.page, app_id=app.app_id, query=query))
+    before = None if page.before is None else f"{page.before[0]}.{page.before[1]}"
+    shown = [DeliveryView(**_members(each)) for each in page.deliveries]
+    return call.answer(DeliveryPage(deliveries=shown, before=before))
+
+
+async def show_delivery(call: Call) -> Response:
+    """One delivery with its attempts."""
+    app = await permitted_app(call)
+    return call.answer(await _history(call.gateway, app, call.param("delivery")))
+
+
+async def retry_delivery(call: Call) -> Response:
+    """Makes a delivery due."""
+    app, delivery_id, gateway = await permitted_app(call), call.param("delivery"), call.gateway
+    unit = partial(deliveries.retry, app_id=app.app_id, delivery_id=delivery_id, now=gateway.clock())
+    outcome = await gateway.db.write(unit)
+    if outcome == "unknown":
+        raise _not_found(delivery_id)
+    if isinstance(outcome, AdmitError):
+        raise outcome
+    return call.answer(await _history(gateway, app, delivery_id))
+
+
+async def _history(gateway: Gateway, app: App, delivery_id: str) -> DeliveryHistory:
+    def find(tx: Transaction) -> tuple[History, Endpoint | None] | None:
+        history = deliveries.show(tx, app.app_id, delivery_id)
+        if history is None:
+            return None
+        return history, endpoints.find(tx, gateway.ring, app.app_id, history.delivery.endpoint_id)
+
+    found = await gateway.db.read(find)
+    if found is None:
+        raise _not_found(delivery_id)
+    history, endpoint = found
+    names = AttemptView.__struct_fields__
+    return DeliveryHistory(
+        **_members(history.delivery),
+        history=[AttemptView(**{name: getattr(each, name) for name in names}) for each in history.attempts],
+        body=_body(app, history.delivery, endpoint),
+    )
+
+
+def _body(app: App, delivery: Delivery, endpoint: Endpoint | None) -> str | None:
+    if delivery.event is None or endpoint is None:
+        return None
+    return messages.body(
+        delivery.event,
+        app.app_id,
+        app.name,
+        full=endpoint.full,
+        out_of_order=delivery.out_of_order,
+        backfill=delivery.backfill,
+        test=delivery.test,
+    ).decode()
+
+
+def _members(delivery: Delivery) -> dict[str, Any]:
+    event = delivery.event
+    members = asdict(delivery)
+    for name in ("app_id", "delivery_id", "endpoint_id", "event", "due_at"):
+        del members[name]
+    return members | {
+        "id": delivery.delivery_id,
+        "endpoint": delivery.endpoint_id,
+        "event_id": None if event is None else event.event_id,
+        "sequence": str(event.position) if event is not None and event.position else None,
+        "next_at": delivery.due_at,
+    }
+
+
+def _key_of(before: str) -> Key:
+    moment, _, delivery_id = before.partition(".")
+    if not (moment.isascii() and moment.isdigit() and len(moment) < 16 and delivery_id):
+        raise InvalidRequest("before is not what an earlier page has given.")
+    return int(moment), delivery_id
+
+
+def _not_found(delivery_id: str) -> NotFound:
+    return NotFound(f"There is no delivery {delivery_id[:80]!r} in this app.", code="delivery_not_found")
+
+
+OPERATIONS = (
+    admin(
+        "GET",
+        "/apps/{app}/deliveries",
+        list_deliveries,
+        "Lists deliveries, the newest first",
+        "webhooks:read",
+        query=DeliveriesQuery,
+        answer=DeliveryPage,
+        codes=("user_not_found",),
+    ),
+    admin(
+        "GET",
+        "/apps/{app}/deliveries/{delivery}",
+        show_delivery,
+        "Shows a delivery with its attempts",
+        "webhooks:read",
+        answer=DeliveryHistory,
+        codes=("delivery_not_found",),
+    ),
+    admin(
+        "POST",
+        "/apps/{app}/deliveries/{delivery}/retry",
+        retry_delivery,
+        "Tries a delivery again, or sooner",
+        "webhooks:write",
+        answer=DeliveryHistory,
+        codes=("delivery_not_found", "delivery_busy", "delivery_blocked", "delivery_gone"),
+    ),
+)
