@@ -1,4 +1,4 @@
-"""Serves the bundled page, and tells it where the app's database URL and the inbox are.
+"""Serves the bundled page, and tells it where the app's database URL, the inbox and the receiver are.
 
 python page_server.py --port 3000 --database-url http://localhost:8080/demo
 """
@@ -17,12 +17,14 @@ BUNDLE = Path(__file__).parent / "page" / "dist"
 class PageHandler(SimpleHTTPRequestHandler):
     """Files of the bundle, and `config.json`."""
 
-    def __init__(self, *args: Any, database_url: str, inbox_url: str) -> None:
-        self.config = json.dumps({"databaseUrl": database_url, "inboxUrl": inbox_url}).encode()
-        server = urlsplit(database_url).netloc
+    def __init__(self, *args: Any, database_url: str, inbox_url: str, events_url: str) -> None:
+        config = {"databaseUrl": database_url, "inboxUrl": inbox_url, "eventsUrl": events_url}
+        self.config = json.dumps(config).encode()
+        server, receiver = urlsplit(database_url).netloc, urlsplit(events_url).netloc
         self.policy = (
             "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; base-uri 'none'; "
-            f"connect-src 'self' http://{server} ws://{server}; form-action 'none'; frame-ancestors 'none'"
+            f"connect-src 'self' http://{server} ws://{server} http://{receiver}; form-action 'none'; "
+            "frame-ancestors 'none'"
         )
         super().__init__(*args, directory=str(BUNDLE))
 
@@ -49,12 +51,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Serves the bundled page.")
     parser.add_argument("--port", type=int, default=3000)
     parser.add_argument("--database-url", default="http://localhost:8080/demo")
+    parser.add_argument("--events-url", default="http://localhost:9100/events")
     options = parser.parse_args()
     server = urlsplit(options.database_url)
     handler = partial(
         PageHandler,
         database_url=options.database_url,
         inbox_url=f"{server.scheme}://{server.netloc}/inbox",
+        events_url=options.events_url,
     )
     ThreadingHTTPServer(("127.0.0.1", options.port), handler).serve_forever()
 

@@ -1,10 +1,13 @@
-"""`make serve`: a demo app with a web hook policy, its server, decision endpoint and page, until Ctrl-C.
+"""`make serve`: a demo app, its server, decision endpoint, receiver of events and page, until Ctrl-C.
 
-Everything it keeps is in ./demo; delete that folder to begin again.
+Everything it keeps is in ./demo, or where --folder says; delete that folder to begin again.
 """
 
+import argparse
+import base64
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -13,6 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +26,9 @@ from typing import Any, NoReturn
 HERE = Path(__file__).resolve().parent
 DEMO = HERE.parent.parent / "demo"
 ADMIT = Path(sys.executable).with_name("admit")
-DATABASE = DEMO / "admit.db"
 APP = "demo"
+RECEIVER = "The demo's receiver"
+EVENTS = "user.enrolled,device.enrolled"
 
 START_SECONDS_MAX = 30
 STOP_SECONDS_MAX = 10
@@ -36,6 +41,23 @@ class Ports:
     server: int
     page: int
     endpoint: int
+    receiver: int
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where the receiver is told of events, and the secret that signs them."""
+
+    id: str
+    secret: str
+
+
+@dataclass(frozen=True)
+class App:
+    """What the parts must know of the demo app. `hook_secret` signs what the decision endpoint is asked."""
+
+    hook_secret: str
+    endpoint: Endpoint
 
 
 @dataclass(frozen=True)
@@ -44,30 +66,37 @@ class Part:
 
     name: str
     process: subprocess.Popen[bytes]
+    log: Path | None = None
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description="Serves the demo until Ctrl-C.")
+    parser.add_argument("--folder", type=Path, default=DEMO, help="Where it keeps everything.")
+    folder = parser.parse_args().folder.resolve()
     signal.signal(signal.SIGTERM, _interrupt)
     parts: list[Part] = []
     try:
-        ports = Ports(server=free_port(8080), page=free_port(3000), endpoint=free_port(9000))
-        environment = settings(ports)
-        start_server(ports, environment, parts)
-        secret = prepare_app(ports, environment)
-        start_the_others(ports, secret, parts)
-        tell_addresses(ports)
+        ports = Ports(
+            server=free_port(8080), page=free_port(3000), endpoint=free_port(9000), receiver=free_port(9100)
+        )
+        environment = settings(folder, ports)
+        start_server(folder, ports, environment, parts)
+        app = prepare_app(folder, ports, environment)
+        start_the_others(ports, app, parts)
+        tell_addresses(folder, ports, app.endpoint.id)
         wait(parts)
     except KeyboardInterrupt:
-        print("\nStopping. Run `make serve` again to go on; delete ./demo to begin again.", flush=True)
+        place = shown(folder)
+        print(f"\nStopping. Run `make serve` again to go on; delete {place} to begin again.", flush=True)
     finally:
         stop(parts)
 
 
-def settings(ports: Ports) -> dict[str, str]:
+def settings(folder: Path, ports: Ports) -> dict[str, str]:
     """The environment of the server and of the commands. Other ADMIT_ settings of this shell do not count."""
-    DEMO.mkdir(mode=0o700, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
     own = {
-        "ADMIT_DATABASE_URL": f"sqlite:///{DATABASE}",
+        "ADMIT_DATABASE_URL": f"sqlite:///{folder}/admit.db",
         "ADMIT_PORT": str(ports.server),
         "ADMIT_MAIL_URL": "inbox:",
         # Hooks may not reach private addresses, and this machine is one: the operator has to allow it.
@@ -76,60 +105,107 @@ def settings(ports: Ports) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("ADMIT_")} | own
 
 
-def start_server(ports: Ports, environment: dict[str, str], parts: list[Part]) -> None:
+def start_server(folder: Path, ports: Ports, environment: dict[str, str], parts: list[Part]) -> None:
     """Starts the server, which makes its database, and waits until it answers."""
-    with (DEMO / "server.log").open("ab") as log:
-        parts.append(Part("the server", run([str(ADMIT), "serve"], environment, output=log)))
+    log = folder / "server.log"
+    with log.open("ab") as file:
+        parts.append(Part("the server", run([str(ADMIT), "serve"], environment, output=file), log))
     wait_for_answer(f"http://127.0.0.1:{ports.server}/readyz", parts)
 
 
-def prepare_app(ports: Ports, environment: dict[str, str]) -> str:
-    """Makes the demo app unless it exists, points it at page and endpoint, and returns its hook secret."""
+def prepare_app(folder: Path, ports: Ports, environment: dict[str, str]) -> App:
+    """Makes the demo app unless it exists, and points it at the page and at the two programs."""
     if new := APP not in [app["name"] for app in admit(environment, "app", "list")]:
         print("Making the demo app…", flush=True)
         admit(environment, "app", "create", APP, "--owner", "you@example.com")
-    admit(environment, "origin", "add", APP, f"http://localhost:{ports.page}")
+    with ThreadPoolExecutor() as commands:
+        origin = ("origin", "add", APP, f"http://localhost:{ports.page}")
+        allowed = commands.submit(admit, environment, *origin)
+        hook = commands.submit(prepare_policy, ports, environment, new)
+        endpoint = commands.submit(prepare_endpoint, folder, ports, environment, new)
+        allowed.result()
+        return App(hook.result(), endpoint.result())
+
+
+def prepare_policy(ports: Ports, environment: dict[str, str], new: bool) -> str:
+    """Lets the decision endpoint decide, and returns the secret that signs the questions.
+
+    A policy that somebody has set since then stays; ours follows its endpoint to another port.
+    """
     rule = admit(environment, "policy", "show", APP, "--secret")
     url = f"http://127.0.0.1:{ports.endpoint}/decide"
-    # A policy that somebody has set since then stays; ours follows its endpoint to another port.
     if new or (rule["policy"]["kind"] == "webhook" and rule["policy"]["url"] != url):
         admit(environment, "policy", "set", APP, "webhook", url)
     return str(rule["hook_secret"])
 
 
-def start_the_others(ports: Ports, secret: str, parts: list[Part]) -> None:
-    """Starts the decision endpoint and the page, and waits for the page."""
+def prepare_endpoint(folder: Path, ports: Ports, environment: dict[str, str], new: bool) -> Endpoint:
+    """Makes the endpoint of the receiver unless it exists."""
+    path = folder / "endpoint-secret"  # the server shows a secret once, and this one never
+    if not path.exists():
+        path.touch(0o600)
+        path.write_text("whsec_" + base64.b64encode(secrets.token_bytes(32)).decode())
+    secret = path.read_text()
+    url = f"http://127.0.0.1:{ports.receiver}/"
+    known = [] if new else admit(environment, "endpoint", "list", APP)
+    ours = [each for each in known if each["description"] == RECEIVER]
+    if not ours:
+        options = ["--events", EVENTS, "--description", RECEIVER, "--secret", "-"]
+        ours = [admit(environment, "endpoint", "create", APP, url, *options, typed=secret)]
+    elif ours[0]["url"] != url:
+        admit(environment, "endpoint", "set", APP, ours[0]["id"], "--to", url)
+    return Endpoint(ours[0]["id"], secret)
+
+
+def start_the_others(ports: Ports, app: App, parts: list[Part]) -> None:
+    """Starts the decision endpoint, the receiver and the page, and waits for the page."""
     endpoint = [sys.executable, str(HERE / "decision_endpoint.py"), "--port", str(ports.endpoint)]
-    parts.append(Part("the decision endpoint", run(endpoint, os.environ | {"HOOK_SECRET": secret})))
+    parts.append(Part("the decision endpoint", run(endpoint, os.environ | {"HOOK_SECRET": app.hook_secret})))
+    receiver = [sys.executable, str(HERE / "event_receiver.py"), "--port", str(ports.receiver)]
+    receiver += ["--page", f"http://localhost:{ports.page}"]
+    parts.append(Part("the receiver", run(receiver, os.environ | {"ENDPOINT_SECRET": app.endpoint.secret})))
     page = [sys.executable, str(HERE / "page_server.py"), "--port", str(ports.page)]
     page += ["--database-url", f"http://localhost:{ports.server}/{APP}"]
+    page += ["--events-url", f"http://localhost:{ports.receiver}/events"]
     parts.append(Part("the page", run(page, dict(os.environ))))
     wait_for_answer(f"http://127.0.0.1:{ports.page}/config.json", parts)
 
 
-def tell_addresses(ports: Ports) -> None:
+def tell_addresses(folder: Path, ports: Ports, endpoint_id: str) -> None:
     """The few lines that a newcomer reads."""
     page, server = f"http://localhost:{ports.page}", f"http://localhost:{ports.server}"
+    place = shown(folder)
     print(
         f"""
   Sign in here       {page}
   Read the mail      {server}/inbox
   Database URL       {server}/{APP}
   Decision endpoint  http://127.0.0.1:{ports.endpoint}/decide   (examples/first-login/decision_endpoint.py)
-  Server log         demo/server.log
+  Event receiver     http://127.0.0.1:{ports.receiver}/         (examples/first-login/event_receiver.py)
+  Server log         {place}/server.log
 
   Try next
     Sign in as ada.lovelace@example.com, then as grace@elsewhere.org, then as nobody@elsewhere.org:
-    the endpoint answers prod, eval and reject, and each question shows as a line below.
+    the endpoint answers prod, eval and reject, and each question shows as a line below. So does each event
+    that the receiver is told of, with user and device; the page shows it too.
     Change `decide` in decision_endpoint.py, start again, and sign in as somebody new.
-    Look at people and rules from another terminal:
-      . .venv/bin/activate; export ADMIT_DATABASE_URL=sqlite:///demo/admit.db
+    Look at people, rules and events from another terminal:
+      . .venv/bin/activate; export ADMIT_DATABASE_URL=sqlite:///{place}/admit.db
       admit user list {APP}
       admit policy show {APP}
-    docs/guides/first-login.md explains each step. Ctrl-C ends everything.
+      admit event tail {APP} --after beginning
+      admit delivery list {APP}
+      admit endpoint test {APP} {endpoint_id} --type user.enrolled
+    docs/guides/first-login.md explains each step, docs/guides/webhooks.md goes on with events.
+    Ctrl-C ends everything.
 """,
         flush=True,
     )
+
+
+def shown(folder: Path) -> str:
+    """A folder as somebody who stands where we do would write it."""
+    return str(folder.relative_to(Path.cwd())) if folder.is_relative_to(Path.cwd()) else str(folder)
 
 
 def wait(parts: list[Part]) -> NoReturn:
@@ -152,9 +228,11 @@ def stop(parts: Iterable[Part]) -> None:
             part.process.wait()
 
 
-def admit(environment: dict[str, str], *arguments: str) -> Any:
-    """Runs one `admit` command and returns what it prints as JSON."""
-    done = subprocess.run([str(ADMIT), *arguments, "--json"], env=environment, capture_output=True, text=True)
+def admit(environment: dict[str, str], *arguments: str, typed: str = "") -> Any:
+    """Runs one `admit` command, to which `typed` is typed, and returns what it prints as JSON."""
+    done = subprocess.run(
+        [str(ADMIT), *arguments, "--json"], env=environment, input=typed, capture_output=True, text=True
+    )
     if done.returncode != 0:
         sys.exit(f"`admit {' '.join(arguments)}` failed: {done.stderr.strip()}")
     return json.loads(done.stdout)
@@ -186,20 +264,19 @@ def wait_for_answer(url: str, parts: list[Part]) -> None:
             if reply.status == 200:
                 return
         time.sleep(0.05)
-    sys.exit(f"{url} did not answer within {START_SECONDS_MAX} s. demo/server.log may say why.")
+    sys.exit(f"{url} did not answer within {START_SECONDS_MAX} s. {last_words(parts[0])}")
 
 
 def complain_about_dead(parts: list[Part]) -> None:
     for part in parts:
         if (status := part.process.poll()) is not None:
-            sys.exit(f"{part.name.capitalize()} ended by itself (status {status}). {last_words()}")
+            sys.exit(f"{part.name.capitalize()} ended by itself (status {status}). {last_words(part)}")
 
 
-def last_words() -> str:
-    """The end of the server's log, where it says why it does not start."""
-    log = DEMO / "server.log"
-    lines = log.read_text(errors="replace").splitlines()[-5:] if log.exists() else []
-    return "\n".join(["demo/server.log ends with:", *lines]) if lines else "It left no log."
+def last_words(part: Part) -> str:
+    """The end of its log, where it says why it does not start; the others say it on the terminal."""
+    lines = part.log.read_text(errors="replace").splitlines()[-5:] if part.log else []
+    return "\n".join([f"{part.log} ends with:", *lines]) if lines else "It left no log."
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:

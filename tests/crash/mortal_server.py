@@ -20,19 +20,24 @@ from admit.config import Settings
 from admit.enrollment import decision_hook
 from admit.outbound.mail import FileMailer
 from admit.web import server, token_api
+from admit.webhooks import delivery
 
 COMMITS = {
     "code": ("INSERT INTO email_codes",),
     "claim": ("UPDATE jobs", "fence="),
-    "sent": ("UPDATE jobs", "finished_at="),
+    "sent": ("UPDATE ", "jobs SET", "finished_at="),
     "guess": ("UPDATE email_codes SET guesses",),
     "enter": ("INSERT ", "INTO admissions"),
     "settle": ("UPDATE ", "admissions SET settled_at"),
+    "record": ("INSERT ", "INTO events"),
+    "delivered": ("INSERT ", "INTO attempts"),
+    "stop": ("UPDATE endpoints SET state=", "caught_up_to="),
+    "enable": ("UPDATE endpoints SET state=", "failing_since="),
+    "catch up": ("UPDATE campaigns SET", "cursor="),
 }
 """A commit is known by one statement that contains all of these."""
 
-OTHERS = ("mail", "hook", "answer")
-STEPS = (*COMMITS, *OTHERS)
+OF_A_LOGIN = ("code", "claim", "sent", "guess", "enter", "settle", "mail", "hook", "answer")
 
 
 def main() -> None:
@@ -53,6 +58,8 @@ def arm(moment: str, step: str, end: Callable[[], None]) -> None:
         _arm_call(moment, decision_hook, "ask", end)
     elif step == "answer":
         _arm_call(moment, token_api, "_redeem_code", end)
+    elif step == "post":
+        _arm_call(moment, delivery, "post", end)
     else:
         raise SystemExit(f"there is no step {step!r}")
 

@@ -2,9 +2,9 @@
 
 import Dexie from "dexie";
 import dexieCloud from "dexie-cloud-addon";
-import { signedIn, signedOut } from "./views.js";
+import { eventRow, signedIn, signedOut } from "./views.js";
 
-const { databaseUrl, inboxUrl } = await (await fetch("config.json")).json();
+const { databaseUrl, inboxUrl, eventsUrl } = await (await fetch("config.json")).json();
 
 const db = new Dexie("first-login", { addons: [dexieCloud] });
 db.version(1).stores({ notes: "@id, written" });
@@ -18,6 +18,7 @@ db.cloud.configure({
 });
 
 const main = document.getElementById("main");
+const events = new Map();
 let shown = "";
 
 // Both observables tell everything: who is here, and what the addon wants to ask that person.
@@ -29,7 +30,7 @@ function draw() {
   const interaction = db.cloud.userInteraction.value;
   const [key, view] =
     user.isLoggedIn && !interaction
-      ? [JSON.stringify([user.claims, user.license, user.data]), () => signedIn(user, { signOut })]
+      ? [JSON.stringify([user.claims, user.license, user.data]), () => signedIn(user, { signOut, events: told(user) })]
       : [interaction, () => signedOut(interaction, { signIn, inboxUrl, databaseUrl })];
   if (key === shown) return; // nothing a person would notice: leave their cursor where it is
   shown = key;
@@ -50,6 +51,23 @@ async function signOut() {
   await db.cloud.logout();
   // The same page, ready for the next newcomer.
   signIn();
+}
+
+// What the receiver of this demo was told, from its memory and then as it comes. Your own page would not ask: events
+// are for the systems behind it.
+new EventSource(eventsUrl).onmessage = ({ lastEventId, data }) => {
+  if (events.has(lastEventId)) return;
+  events.set(lastEventId, JSON.parse(data));
+  const event = events.get(lastEventId);
+  if (isAbout(db.cloud.currentUser.value, event)) document.getElementById("events")?.prepend(eventRow(event));
+};
+
+function told(user) {
+  return [...events.values()].filter((event) => isAbout(user, event)).reverse();
+}
+
+function isAbout(user, event) {
+  return event.data.user?.user_id === user.userId;
 }
 
 await db.open();

@@ -23,14 +23,14 @@ export function signedOut(interaction, { signIn, inboxUrl, databaseUrl }) {
           el("span", { class: `badge ${tone}` }, becomes))))));
 }
 
-/** A resident: what `db.cloud.currentUser` says. */
-export function signedIn(user, { signOut }) {
+/** A resident: what `db.cloud.currentUser` says, and what the operator's own system was told of it. */
+export function signedIn(user, { signOut, events }) {
   const { license = {} } = user;
   return el("div", { class: "page" },
     el("header", { class: "head" },
       el("div", {},
         el("h1", {}, user.name || user.email || user.userId),
-        el("p", { class: "muted" }, `Signed in. Everything below is what `, el("code", {}, "db.cloud.currentUser"), " says.")),
+        el("p", { class: "muted" }, "Signed in. This is what ", el("code", {}, "db.cloud.currentUser"), " says.")),
       el("button", { class: "btn", type: "button", onclick: once(signOut) }, "Sign out")),
     license.status && license.status !== "ok" && el("p", { class: "alert bad", role: "alert" },
       license.status === "expired" ? "This account has expired." : "This account was deactivated."),
@@ -52,7 +52,29 @@ export function signedIn(user, { signOut }) {
         ]))),
     el("section", { class: "panel" },
       el("h2", {}, "data", el("span", { class: "muted" }, "the hook’s userData")),
-      el("pre", { tabindex: "0" }, user.data === undefined ? "nothing" : JSON.stringify(user.data, null, 2))));
+      el("pre", { tabindex: "0" }, user.data === undefined ? "nothing" : JSON.stringify(user.data, null, 2))),
+    el("section", { class: "panel" },
+      el("h2", {}, "Events", el("span", { class: "muted" }, "what your back end was told")),
+      el("ol", { class: "events", id: "events", "aria-live": "polite" }, events.map(eventRow)),
+      el("p", { class: "none muted" }, "Nothing since the receiver was started. Sign in as somebody new, or as the same ",
+        "person in a private window: that is another device.")));
+}
+
+/** One event, its body on demand. */
+export function eventRow(event) {
+  const { device, session } = event.data;
+  return el("li", {}, el("details", {},
+    el("summary", {},
+      el("code", { class: "badge plain" }, event.type),
+      device && el("span", {}, "on device ", el("code", {}, `${device.identifier.slice(0, 12)}…`)),
+      device && el("span", { class: `badge ${device.first_for_user ? "good" : "plain"}` }, newness(device, session)),
+      el("time", { class: "muted", datetime: event.timestamp }, new Date(event.timestamp).toLocaleTimeString())),
+    el("pre", { tabindex: "0" }, JSON.stringify(event, null, 2))));
+}
+
+function newness(device, session) {
+  if (device.first_for_user) return "their first device";
+  return device.first_for_device ? "another device" : `session ${session.ordinal} on it`;
 }
 
 function form(interaction, inboxUrl) {
