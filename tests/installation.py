@@ -77,12 +77,16 @@ class Installation:
     def wait_until_answers(self, process: subprocess.Popen[bytes]) -> None:
         give_up_at = time.monotonic() + WAIT_SECONDS
         while time.monotonic() < give_up_at:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
+            if self.answers():
+                return
             assert process.poll() is None, (self.folder / "server.log").read_text()
             time.sleep(0.05)
         raise AssertionError("the server did not start")
+
+    def answers(self) -> bool:
+        """Whether somebody listens where the server should."""
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def mails(self) -> list[dict[str, Any]]:
         """Every mail so far, oldest first."""

@@ -14,6 +14,7 @@ AdmitError
 ├── Refused                     a person may not come in; carries its own code       (policy codes)
 ├── NotFound                    no such thing in this app                            not_found
 ├── Conflict                    it exists already or has changed meanwhile           conflict
+├── CursorExpired               what comes next behind a cursor is not known         cursor_expired
 ├── RateLimited                 too many; try again later                            rate_limited
 ├── NotBuilt                    part of the contract, but not of this server         not_built
 └── Unavailable                 not now; try again in a moment                       temporarily_unavailable
@@ -107,6 +108,12 @@ class Conflict(AdmitError):
     """It exists already, or somebody changed it meanwhile."""
 
     code = "conflict"
+
+
+class CursorExpired(AdmitError):
+    """What comes next behind a cursor is not known any more. The message says where to begin again."""
+
+    code = "cursor_expired"
 
 
 class NotBuilt(AdmitError):

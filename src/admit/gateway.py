@@ -13,14 +13,16 @@ import structlog
 
 from admit import clock as real_clock
 from admit.accounts import expiry, former_keys
+from admit.accounts import sealed as accounts_sealed
 from admit.accounts.directory import Directory
-from admit.accounts.resealing import reseal
 from admit.accounts.tokens import Mint
 from admit.clock import Clock
 from admit.config import Settings
 from admit.enrollment import admissions
 from admit.enrollment.admit import Door
 from admit.errors import ConfigError
+from admit.events import upkeep
+from admit.events.news import News
 from admit.jobs.worker import Line, Worker
 from admit.outbound.addresses import EgressPolicy
 from admit.outbound.http import HttpClient
@@ -36,11 +38,16 @@ from admit.storage import migrate
 from admit.storage.database import Database
 from admit.storage.key_file import load_or_make_key
 from admit.storage.lock import FileLock
+from admit.storage.resealing import reseal
 from admit.storage.sealing import KeyRing
+from admit.webhooks import alarms, campaign_work, campaigns, delivery, endpoints
+from admit.webhooks import sealed as webhooks_sealed
+from admit.webhooks.book import Book
 
 HOUSEKEEPING_EVERY_SECONDS = 600.0
 PRUNE_ROWS = 500
 RESEALED_ROWS = 100
+SEALED = (*accounts_sealed.SEALED, *webhooks_sealed.SEALED)
 DAY_MS = real_clock.DAY_MS
 
 log = structlog.get_logger("admit.gateway")
@@ -77,6 +84,8 @@ class Gateway:
         self.meter = Meter(db, ring, clock)
         self.codes = EmailCodes(db, ring, clock, self.limits, settings.otp_seconds)
         self.test_mails = TestMails(db, ring, clock, self.limits, self.mailers, settings.mail_sender)
+        self.news = News(db)
+        self.book = Book(db, ring)
         self.demo_users = DemoUsers(db, ring, clock, self.limits)
         self.door = Door(db, ring, http, clock, settings.refresh_token_days * DAY_MS)
         self._closing = AsyncExitStack()
@@ -102,6 +111,8 @@ class Gateway:
             opened.push_async_callback(mailer.close)
             gateway = cls(settings, clock=clock, db=db, ring=ring, http=http, mailer=mailer, egress=egress)
             opened.callback(gateway.directory.close)
+            opened.callback(gateway.book.close)
+            opened.push_async_callback(gateway.news.close)
             opened.push_async_callback(gateway.mailers.close)
             await gateway.mint.load()
             opened.push_async_callback(gateway.mint.close)
@@ -124,8 +135,13 @@ class Gateway:
                 self.ring, self.mailers.mailer_of, self.clock, sender=self.settings.mail_sender
             ),
             expiry.JOB_KIND: Line(expiry.handler(self.clock)),
+            alarms.KIND: alarms.line(self.directory, self.ring, self.clock, sender=self.settings.mail_sender),
+            endpoints.KIND: delivery.line(self.book, self.directory, self.http, self.clock),
+            campaigns.JOB_KIND: campaign_work.line(self.db, self.clock),
         }
-        worker = Worker(self.db, lines, self.clock, alone=alone)
+        worker = Worker(
+            self.db, lines, self.clock, alone=alone, retention_ms=self.settings.retention_days * DAY_MS
+        )
         working = asyncio.create_task(worker.run())
         opened.push_async_callback(_end, working)
         opened.push_async_callback(worker.stop)
@@ -139,6 +155,10 @@ class Gateway:
         except Exception as error:
             log.warning("housekeeping.failed", cause=type(error).__name__)
         while True:
+            try:
+                await self._forget_events()
+            except Exception as error:
+                log.warning("housekeeping.failed", cause=type(error).__name__)
             for prune in (one_time_codes.prune, known_networks.prune, limits.prune, former_keys.prune):
                 try:
                     await self._prune(prune)
@@ -148,9 +168,21 @@ class Gateway:
 
     async def _reseal(self) -> None:
         while anew := await self.db.write(
-            partial(reseal, ring=self.ring, rows_max=RESEALED_ROWS), patient=True
+            partial(reseal, ring=self.ring, columns=SEALED, rows_max=RESEALED_ROWS), patient=True
         ):
             log.info("sealed.anew", rows=anew)
+
+    async def _forget_events(self) -> None:
+        """Deletes the events of all apps that are older than they are kept."""
+        before = self.clock() - self.settings.retention_days * DAY_MS
+        after: str | None = ""
+        while after is not None:
+            logs = await self.db.read(partial(upkeep.old_logs, after=after, before=before))
+            for app_id in logs.old:
+                prune = partial(upkeep.prune, app_id=app_id, before=before, rows_max=PRUNE_ROWS)
+                while await self.db.write(prune, patient=True) == PRUNE_ROWS:
+                    pass
+            after = logs.last
 
     async def _prune(self, prune: Prune) -> None:
         """Runs `prune` in small units until nothing is left, so that logins pass."""

@@ -450,3 +450,97 @@ def test_hosts_are_added_listed_and_removed(admit: CommandLine, app: str) -> Non
     assert f"no longer leads to {app}" in admit.done("host", "remove", app, host, "--yes")
     assert admit.json("host", "list", app) == []
     assert admit("host", "remove", app, host, "--yes").code == 3
+
+
+def test_an_endpoint_is_made_shown_changed_and_removed(admit: CommandLine, app: str) -> None:
+    made = admit.json(
+        *("endpoint", "create", app, "https://crm.example.com/hooks", "--description", "CRM", "--full"),
+        *("--events", "user.enrolled,user.deleted", "--once", "user", "--user-type", "prod"),
+        *("--email-domain", "ACME.org", "--equals", "user.data.plan=team", "--equals", "user.data.seats=3"),
+        *("--header", "Authorization: Bearer sesame", "--retry", "5s,5m", "--at-once", "4"),
+    )
+    assert made["secret"].startswith("whsec_")
+    assert made["filter"] == {
+        "user_types": ["prod"],
+        "methods": [],
+        "email_domains": ["acme.org"],
+        "equals": [
+            {"path": ["user", "data", "plan"], "value": "team"},
+            {"path": ["user", "data", "seats"], "value": 3},
+        ],
+    }
+    assert (made["retry_delays"], made["at_once_max"], made["format"]) == ([5, 300], 4, "full")
+
+    shown = admit.done("endpoint", "show", app, made["id"])
+    assert "headers\tauthorization" in shown
+    assert "sesame" not in shown
+    assert made["secret"] not in shown
+    changed = admit.json(
+        *("endpoint", "set", app, made["id"], "--events", "*", "--no-filter", "--no-headers", "--thin"),
+        *("--retry", "default", "--at-once", "0", "--to", "https://crm.example.com/other"),
+    )
+    assert changed["url"] == "https://crm.example.com/other"
+    assert (changed["events"], changed["headers"], changed["format"]) == ([], [], "thin")
+    assert (changed["retry_delays"], changed["at_once_max"], changed["once"]) == (None, None, "user")
+    assert changed["filter"] == made["filter"] | {"user_types": [], "email_domains": [], "equals": []}
+
+    (listed,) = admit.json("endpoint", "list", app)
+    assert listed == changed
+    assert "--yes" in admit.refused("endpoint", "remove", app, made["id"], code=2)
+    assert admit.json("endpoint", "remove", app, made["id"], "--yes") == {"id": made["id"], "removed": True}
+    assert admit.json("endpoint", "list", app) == []
+    gone = admit.refused("endpoint", "show", app, made["id"], code=3)
+    assert gone == f"There is no endpoint '{made['id']}' in this app."
+
+
+def test_an_endpoint_is_paused_and_resumed(admit: CommandLine, app: str) -> None:
+    made = admit.json("endpoint", "create", app, "https://crm.example.com/")
+    assert admit.json("endpoint", "pause", app, made["id"])["state"] == "paused"
+    assert "paused" in admit.done("endpoint", "list", app)
+    assert admit.json("endpoint", "resume", app, made["id"])["state"] == "enabled"
+
+
+def test_secrets_of_an_endpoint_are_rotated(admit: CommandLine, app: str) -> None:
+    ended = admit("endpoint", "create", app, "https://crm.example.com/", "--ed25519")
+    assert ended.code == 0
+    assert "public key\twhpk_" in ended.out
+    assert f"/{app}/.well-known/webhook-keys.json" in ended.err
+    (made,) = admit.json("endpoint", "list", app)
+    assert "--yes" in admit.refused("endpoint", "rotate", app, made["id"], code=2)
+    rotated = admit.json("endpoint", "rotate", app, made["id"], "--overlap", "1h", "--yes")
+    assert rotated["public_key"].startswith("whpk_")
+    assert len(rotated["secrets"]) == 2
+    rotated = admit.json("endpoint", "rotate", app, made["id"], "--overlap", "0s", "--yes")
+    assert len(rotated["secrets"]) == 1
+
+
+def test_a_trial_of_an_endpoint_that_fails_shows_why(admit: CommandLine, app: str) -> None:
+    made = admit.json("endpoint", "create", app, "https://127-0-0-1.invalid/hooks")
+    ended = admit("endpoint", "test", app, made["id"], "--type", "user.enrolled")
+    assert ended.code == 1
+    assert "webhook-signature: v1," in ended.out
+    assert '"type":"user.enrolled"' in ended.out
+    assert "address\tnone" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--equals", "user.data.plan"], "'user.data.plan' is no condition."),
+        (["--equals", "=team"], "'=team' is no condition."),
+        (["--header", "Bearer sesame"], "A header is a name, a colon and a value"),
+        (["--retry", "5s,soon"], "'soon' is not a duration"),
+    ],
+)
+def test_an_option_of_an_endpoint_that_cannot_be_read_is_refused(
+    admit: CommandLine, app: str, arguments: list[str], sentence: str
+) -> None:
+    refused = admit.refused("endpoint", "create", app, "https://crm.example.com/", *arguments, code=2)
+    assert refused.startswith(sentence)
+    assert "sesame" not in refused
+
+
+def test_a_change_of_an_endpoint_names_something(admit: CommandLine, app: str) -> None:
+    made = admit.json("endpoint", "create", app, "https://crm.example.com/")
+    refused = admit.refused("endpoint", "set", app, made["id"], code=2)
+    assert refused.startswith("What is to change?")

@@ -28,7 +28,8 @@ def test_a_module_is_read_in_one_sitting() -> None:
     long = [
         f"{module.name} has {lines} lines"
         for module in modules()
-        if (lines := len(module.text.splitlines())) > MODULE_LINES_MAX
+        if not module.name.startswith("storage/migrations/")  # drafted from the tables of the rooms
+        and (lines := len(module.text.splitlines())) > MODULE_LINES_MAX
     ]
     assert not long, "\n".join(long)
 

@@ -43,6 +43,7 @@ HARMFUL = (
     "release",
     "delete",
     "deactivate",
+    "restored",
     "server-reset",
     "template-reset",
     "export",  # over a file that is there

@@ -54,12 +54,9 @@ class Terminal:
 
     def call(self, method: str, where: str, body: msgspec.Struct | None, reply_type: type[T]) -> T:
         """Asks the admin API, which is connected at the first call. See `Api.call`."""
-        if self._api is None:
-            self._api = connect(self._reach, os.environ)
-            if self._api.news:
-                say(self._api.news)
+        api = self._connected()
         try:
-            return self._api.call(method, where, body, reply_type)
+            return api.call(method, where, body, reply_type)
         except Rejection as error:
             if error.code != "app_not_found":
                 raise
@@ -69,6 +66,23 @@ class Terminal:
             raise Rejection(
                 error.status, error.code, f"There is no app {name!r}. {self._similar(name)}"
             ) from None
+
+    @property
+    def alone(self) -> bool:
+        """Whether nothing can happen while the command runs: it has the SQLite file itself."""
+        return self._connected().alone
+
+    def require_server(self) -> None:
+        """Raises Refusal where nothing can happen while the command runs."""
+        if self.alone:
+            raise Refusal("No server is running here, so nothing happens. Start one: admit serve")
+
+    def _connected(self) -> Api:
+        if self._api is None:
+            self._api = connect(self._reach, os.environ)
+            if self._api.news:
+                say(self._api.news)
+        return self._api
 
     def _similar(self, name: str) -> str:
         """Which app may have been meant by `name`, in a sentence."""

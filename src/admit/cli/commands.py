@@ -11,8 +11,12 @@ from typer.main import get_command
 from admit.cli import (
     admissions,
     apps,
+    campaigns,
     clients,
+    deliveries,
+    events,
     hosts,
+    listen,
     mails,
     notices,
     origins,
@@ -42,6 +46,9 @@ NOUNS = (
     tokens.tokens,
     mails.mails,
     notices.notices,
+    campaigns.endpoints,  # those of endpoints.py, and its own
+    deliveries.deliveries,
+    events.events,
 )
 
 
@@ -98,6 +105,7 @@ def root() -> Any:
     )
     tree.callback()(_options)
     server.register(tree)
+    listen.register(tree)
     for noun in NOUNS:
         tree.add_typer(noun)
     return get_command(tree)
@@ -115,7 +123,7 @@ EXIT_CODES = (
     (Exit.OK, "Done."),
     (Exit.FAILED, "Refused or failed; the sentence on stderr says why."),
     (Exit.USAGE, "The command or a setting is wrong."),
-    (Exit.NOT_FOUND, "There is no such app, user, client or token."),
+    (Exit.NOT_FOUND, "There is no such app, user, client, token or endpoint."),
     (Exit.CANNOT_REACH, "The server or the database cannot be reached."),
     (Exit.INTERRUPTED, "Interrupted from the keyboard."),
     (Exit.READER_GONE, "Who read the output went away."),

@@ -32,6 +32,8 @@ class Connection(Protocol):
     """What answers, for sentences."""
     if_unknown: str
     """What to do when it does not know our token, in a sentence."""
+    alone: bool
+    """Whether nothing can happen there while we are at it, because nobody else can."""
 
     def send(self, method: str, target: str, body: bytes) -> Answer: ...
 
@@ -66,6 +68,7 @@ class Api:
         self._connection = connection
         self.news = news
         """What was made on the way here and deserves a sentence; else empty."""
+        self.alone = connection.alone
 
     def call(self, method: str, target: str, body: msgspec.Struct | None, reply_type: type[T]) -> T:
         """Sends one request and returns its answer. Raises Rejection and CannotReach."""
@@ -93,6 +96,8 @@ def target(*segments: str, **query: str | int | None) -> str:
 
 class HttpConnection:
     """A server at `url`. Follows no redirect, so that the token goes where it was meant to go."""
+
+    alone = False
 
     def __init__(self, url: str, token: Callable[[], str], *, if_unknown: str) -> None:
         parts = _address(url)

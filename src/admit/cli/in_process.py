@@ -23,6 +23,7 @@ class InProcess:
 
     def __init__(self, settings: "Settings", token: Callable[[], str]) -> None:
         self._token = token
+        self.alone = settings.on_sqlite
         self._runner = asyncio.Runner()
         try:
             self._gateway = self._runner.run(Gateway.open(settings, serve_address=None))

@@ -75,6 +75,14 @@ class Output:
         for row in itertools.chain(first, rows):
             self._line(_aligned(row, widths))
 
+    def next(self, value: object, cells: Sequence[str]) -> None:
+        """Shows one more of what comes over time, at once: `value` as JSON on a line, or `cells` on one."""
+        if self.json:
+            self._line(shown_json(msgspec.json.encode(value).decode()))
+        else:
+            self._line((GAP if self._for_people else "\t").join(map(shown, cells)))
+        self._stream.flush()
+
     def note(self, sentence: str) -> None:
         """Tells people something beside the answer, on stderr. Programs, which ask for JSON, hear nothing."""
         if not self.json:

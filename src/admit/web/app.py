@@ -27,14 +27,19 @@ from admit.web import (
     admin_seats_api,
     admin_settings_api,
     admin_tokens_api,
+    campaigns_api,
     cors,
     data_api,
+    deliveries_api,
+    endpoints_api,
+    events_api,
     health,
     inbox,
     managing_api,
     not_built_api,
     openapi,
     proxies,
+    schemas_api,
     templates_api,
     token_api,
     token_readers_api,
@@ -70,6 +75,11 @@ _TOLD: tuple[Operation, ...] = (
     *admin_tokens_api.OPERATIONS,
     *admin_mail_api.OPERATIONS,
     *admin_notices_api.OPERATIONS,
+    *schemas_api.OPERATIONS,
+    *endpoints_api.OPERATIONS,
+    *deliveries_api.OPERATIONS,
+    *campaigns_api.OPERATIONS,
+    *events_api.OPERATIONS,
     *health.OPERATIONS,
 )
 OPERATIONS = (*_TOLD, openapi.operation_for(_TOLD))
@@ -147,7 +157,7 @@ class Application:
             response = _told(error, scope)
         present = {name for name, _ in response.raw_headers}
         response.raw_headers += [each for each in _SAFE_HEADERS if each[0] not in present]
-        response.raw_headers += marks
+        response.raw_headers += [each for each in marks if each[0] not in present]
         return response
 
     def _endpoint(self, scope: Scope) -> Endpoint:

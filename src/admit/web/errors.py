@@ -15,6 +15,7 @@ STATUS: dict[type[errors.AdmitError], int] = {
     errors.Refused: 403,
     errors.NotFound: 404,
     errors.Conflict: 409,
+    errors.CursorExpired: 410,
     errors.RateLimited: 429,
     errors.NotBuilt: 501,
     errors.Unavailable: 503,
