@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -244,6 +245,20 @@ async def test_hostile_reply_ends_as_an_outcome_that_a_person_understands(
     [attempt] = await desk.attempts_of(row)
     assert (attempt.outcome, attempt.detail) == (outcome, sentence)
     assert len(attempt.reply) <= delivery.REPLY_BYTES_MAX
+
+
+async def test_certificate_that_nobody_trusts_ends_as_an_outcome_that_a_person_understands(
+    desk: Desk, tmp_path: Path
+) -> None:
+    tls = receivers.Authority(tmp_path).serving("127.0.0.1")
+    async with receivers.receiver(receivers.answering(receivers.response()), tls=tls) as told:
+        await desk.endpoint(told.url(scheme="https"))
+        await desk.enroll("ada@example.com")
+        [attempt] = await desk.attempts_of(await desk.failed_once())
+
+    assert told.requests == []
+    assert attempt.outcome == "tls"
+    assert attempt.detail.startswith("The certificate of 127.0.0.1 is not valid")
 
 
 async def test_address_that_must_not_be_reached_is_refused_at_every_attempt(served_sqlite_url: str) -> None:
