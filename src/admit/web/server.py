@@ -50,7 +50,7 @@ def run(settings: Settings, ready: Ready | None = None) -> None:
         serve_in_processes(serve_until_signal, settings, listener, ready)
 
 
-def _spare_the_collector() -> None:
+def spare_the_collector() -> None:
     """Takes what start-up has made out of the sight of the garbage collector, and lets it look less often.
 
     A login makes hundreds of small objects and hardly a cycle.
@@ -86,7 +86,7 @@ async def serve(
         loop = asyncio.get_running_loop()
         for number in signals:
             loop.add_signal_handler(number, server.stop)
-        _spare_the_collector()
+        spare_the_collector()
         await server.serve(sockets=[listener])
     finally:
         await gateway.close()
