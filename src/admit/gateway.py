@@ -67,6 +67,7 @@ class Gateway:
         db: Database,
         ring: KeyRing,
         http: HttpClient,
+        events_http: HttpClient,
         mailer: Mailer,
         egress: EgressPolicy,
     ) -> None:
@@ -75,6 +76,7 @@ class Gateway:
         self.db = db
         self.ring = ring
         self.http = http
+        self.events_http = events_http
         self.mailer = mailer
         self.egress = egress
         self.directory = Directory(db, ring)
@@ -107,9 +109,21 @@ class Gateway:
             db.signals.attach(asyncio.get_running_loop())
             http = HttpClient(egress)
             opened.push_async_callback(http.close)
+            # Endpoints whose names or hosts hang must not be in the way of logins.
+            events_http = HttpClient(egress)
+            opened.push_async_callback(events_http.close)
             mailer = mailer_for(settings.mail_url)
             opened.push_async_callback(mailer.close)
-            gateway = cls(settings, clock=clock, db=db, ring=ring, http=http, mailer=mailer, egress=egress)
+            gateway = cls(
+                settings,
+                clock=clock,
+                db=db,
+                ring=ring,
+                http=http,
+                events_http=events_http,
+                mailer=mailer,
+                egress=egress,
+            )
             opened.callback(gateway.directory.close)
             opened.callback(gateway.book.close)
             opened.push_async_callback(gateway.news.close)
@@ -136,7 +150,7 @@ class Gateway:
             ),
             expiry.JOB_KIND: Line(expiry.handler(self.clock)),
             alarms.KIND: alarms.line(self.directory, self.ring, self.clock, sender=self.settings.mail_sender),
-            endpoints.KIND: delivery.line(self.book, self.directory, self.http, self.clock),
+            endpoints.KIND: delivery.line(self.book, self.directory, self.events_http, self.clock),
             campaigns.JOB_KIND: campaign_work.line(self.db, self.clock),
         }
         worker = Worker(

@@ -161,6 +161,7 @@ async def test_pause_in_the_middle_stops_it_and_it_goes_on_where_it_was(desk: De
 
 
 async def test_once_and_filter_hold_for_what_was_missed(desk: Desk) -> None:
+    await desk.move_in(person("ada", uid="usr_ada"), person("bob", uid="usr_bob"))
     told = await desk.endpoint(events=("device.enrolled",), once="device")
     few = await desk.endpoint(filter=Filter(user_types=("prod",)))
     await desk.enrolls("ada", "phone")
@@ -221,6 +222,7 @@ async def test_endpoint_is_not_flooded(desk: Desk) -> None:
 
 
 async def test_replay_since_a_time_tells_again_whatever_once_says(desk: Desk) -> None:
+    await desk.move_in(person("ada", uid="usr_ada"), person("bob", uid="usr_bob"))
     told = await desk.endpoint(events=("device.enrolled",), once="user")
     await desk.enrolls("ada", "phone")
     desk.now += DAY_MS
@@ -553,3 +555,19 @@ async def test_walk_counts_more_than_a_piece(desk: Desk, monkeypatch: pytest.Mon
     assert await people_walk.count(desk.db, APP, "user") == 7
     assert await people_walk.count(desk.db, APP, "device") == 0
     assert await people_walk.count(desk.db, APP, "session") == 0
+
+
+async def test_missed_and_failed_events_of_somebody_who_was_deleted_are_not_told(desk: Desk) -> None:
+    await desk.move_in(person("bob", uid="usr_bob"))
+    told = await desk.endpoint(events=("device.enrolled", "user.deleted"))
+    await desk.pause(told)
+    await desk.enrolls("ada", "phone")
+    await desk.enrolls("bob", "phone")
+    await desk.happens("ada")
+
+    _, delivered = await desk.work_off(await desk.resume(told))
+    assert positions(delivered) == [2, 3]
+
+    again = await desk.replay(told, after=0)
+    assert isinstance(again, Campaign)
+    assert sorted(positions((await desk.work_off(again))[1])) == [2, 3]

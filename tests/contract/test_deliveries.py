@@ -325,6 +325,7 @@ async def test_endpoint_that_only_fails_is_told_of_after_a_day_and_disabled_afte
         assert first.failing_since is not None
         hands.move(days=health.NOTICE_MS / 86_400_000 + 0.1)
         assert (await fail("bob@example.com")).noticed_at is not None
+        await desk.until(lambda _rows: len(served.mails) == 1)
         hands.move(days=4)
         await desk.enroll("eve@example.com")
         await desk.until(lambda _rows: len(watch.calls) == 2 and len(served.mails) == 2)
@@ -338,8 +339,27 @@ async def test_endpoint_that_only_fails_is_told_of_after_a_day_and_disabled_afte
         "notes: an endpoint has been failing for a day",
         "notes: an endpoint was disabled",
     ]
-    assert all(told.url in mail.text and "It answered 500" in mail.text for mail in mails)
+    where = told.url.removesuffix("/decide")
+    assert all(where in mail.text and told.url not in mail.text for mail in mails), "the path is a secret"
+    assert all("It answered 500" in mail.text for mail in mails)
+    assert all(json.loads(call.body)["data"]["endpoint"]["url"] == where for call in watch.calls)
     assert f"admit endpoint resume notes {failing}" in mails[1].text
+
+
+async def test_what_an_outage_has_taken_is_sent_when_the_endpoint_is_enabled_again(desk: Desk) -> None:
+    async with receiving(in_turn(always(410), OK)) as told:
+        endpoint = await desk.endpoint(told.url)
+        await desk.enroll("ada@example.com")
+        await desk.settled()
+        await desk.enroll("bob@example.com")
+        app_id, now = desk.app.app_id, desk.served.hands()
+        await desk.served.gateway.db.write(lambda tx: endpoint_states.resume(tx, app_id, endpoint, now))
+        await desk.until(lambda rows: [row.state for row in rows] == ["done", "done"])
+
+    people = [json.loads(call.body)["data"]["user"]["user_id"] for call in told.calls]
+    assert people[0] == "ada@example.com"
+    assert sorted(people[1:]) == ["ada@example.com", "bob@example.com"]
+    assert told.calls[0].headers["webhook-id"] in {call.headers["webhook-id"] for call in told.calls[1:]}
 
 
 async def test_success_ends_a_row_of_failures(desk: Desk) -> None:

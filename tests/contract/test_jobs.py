@@ -348,13 +348,14 @@ async def test_100_000_waiting_jobs_are_not_in_the_way(database: Database) -> No
 
     # Here each person has one job, and one index of their jobs is as good as the other.
     used["settle"] -= {"ix_jobs_subject"}
+    used["prune"] -= {"pk_jobs"}  # with nothing to prune, PostgreSQL may well do without it
     assert used == {
         "claim": {"ix_jobs_due", "pk_jobs"},
         "claim_early": {"ix_jobs_due", "pk_jobs"},
         "next_due": {"ix_jobs_due"},
         "settle": {"ix_jobs_order", "pk_jobs"},
         "drop": {"ix_jobs_order", "pk_jobs"},
-        "prune": {"ix_jobs_finished", "pk_jobs"},
+        "prune": {"ix_jobs_finished"},
     }
 
 

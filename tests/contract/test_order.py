@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from admit.jobs import claims, emptying, lanes, queue
+from admit.jobs import claims, emptying, lanes, order, queue
 from admit.jobs.claims import Wanted
 from admit.jobs.lanes import Limits
 from admit.jobs.order import BLOCKED_MS, FAR
@@ -169,6 +169,54 @@ async def test_earlier_job_that_ends_while_the_later_has_passed_frees_nobody_bef
     await settle(database, late["a2"], now=NOW + BLOCKED_MS + 2)
 
     assert await claimed_ids(database, now=NOW + BLOCKED_MS + 3) == {"a3"}
+
+
+async def test_nobody_passes_in_a_lane_that_was_closed_meanwhile(database: Database) -> None:
+    await open_lane(database)
+    for job_id in ("a1", "a2", "a3"):
+        await owe(database, "usr_ada", job_id)
+    opened = NOW + 3 * BLOCKED_MS
+    await database.write(
+        partial(lanes.change, kind="delivery", lane=LANE, limits=Limits(), closed=False, opened_at=opened)
+    )
+
+    for number, job_id in enumerate(("a1", "a2", "a3")):
+        [job] = await claim(database, now=opened + number)
+        assert (job.job_id, job.out_of_order) == (job_id, False)
+        await settle(database, job, now=opened + number)
+
+
+async def test_nobody_passes_where_it_is_the_lane_that_is_slow(database: Database) -> None:
+    await open_lane(database)
+    for job_id in ("a1", "a2"):
+        await owe(database, "usr_ada", job_id)
+    [first] = await claim(database)
+    await again(database, first, due_at=NOW + 9 * BLOCKED_MS)
+    later = NOW + 2 * BLOCKED_MS
+    wanted = [Wanted("delivery", LANE, False, 10, LEASE_MS, in_order=True)]
+
+    [claimed] = await database.write(partial(claims.claim, wanted=wanted, worker="wkr_1", now=later))
+
+    assert claimed.jobs == []
+    assert (await states(database))["a2"] == ("blocked", later + BLOCKED_MS)
+
+
+async def test_job_that_another_server_has_just_claimed_is_not_given_back(postgres_url: str) -> None:
+    """What is blocked is read, and written once the other's commit is over: then it is blocked no more."""
+    db = Database(postgres_url)
+    await open_lane(db)
+    for job_id in ("a1", "a2"):
+        await owe(db, "usr_ada", job_id)
+    [first] = await claim(db)
+    await again(db, first, due_at=NOW + 9 * BLOCKED_MS)
+    [second] = await claim(db, now=NOW + BLOCKED_MS)
+    before = (await states(db))["a2"]
+
+    await db.write(lambda tx: tx.write(order.FREE, [("app_1", "a2", "waiting", NOW)]) and None)
+
+    assert (await states(db))["a2"] == before == ("claimed", second.lease_until)
+    await settle(db, second)
+    db.close()
 
 
 async def test_end_of_one_job_and_arrival_of_the_next_on_two_servers_leave_nobody_behind(

@@ -89,6 +89,26 @@ def test_lane_that_is_idle_may_begin_one_job_though_others_hang_in_every_place()
     assert of.wanted(NOW) == []
 
 
+def test_lane_that_waits_for_a_place_is_no_reason_to_look_again_and_again() -> None:
+    of = Rota({"delivery": Shift(4, 1_000, partial(Steady, 8))})
+    of.heard("delivery/ep_1", NOW)
+    claim_all(of, left=NOW)
+
+    assert of.wanted(NOW) == []
+    assert of.next_look() is None
+    assert of.ended("delivery", "ep_1", NOW)
+    assert of.wanted(NOW)
+
+
+def test_times_that_nobody_waits_for_any_more_are_dropped() -> None:
+    of = rota()
+    of.surveyed("delivery", "ep_1", None, NOW + 10_000_000, NOW)
+    for number in range(1_000):
+        of.surveyed("delivery", "ep_1", None, NOW + 9_000_000 - number, NOW)
+
+    assert len(of._soon) < 10
+
+
 def test_kind_that_is_full_does_not_hold_up_another() -> None:
     of = rota(at_once=4)
     of.heard("delivery/ep_1", NOW)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 from sqlalchemy import (
     ColumnElement,
     Integer,
@@ -21,12 +22,14 @@ from sqlalchemy import (
 
 from admit.jobs import lanes
 from admit.jobs.lanes import Terms
+from admit.jobs.order import BLOCKED_MS
 from admit.jobs.queue import Job
 from admit.jobs.tables import jobs
 from admit.jobs.tables import lanes as lanes_table
 from admit.storage.transaction import Transaction
 
 DUES_PAGE = 500
+POSTPONED_AT_ONCE = 500
 
 # Written into the statement, so that PostgreSQL plans for few rows also when it no longer looks at values.
 _MOST = bindparam("most", type_=Integer, literal_execute=True)
@@ -81,11 +84,33 @@ def _claim(*which: ColumnElement[bool]) -> Update:
 
 
 CLAIM_DUE = _claim(jobs.c.due_at <= bindparam("now"))
+CLAIM_IN_ORDER = _claim(jobs.c.due_at <= bindparam("now"), jobs.c.state != "blocked")
 CLAIM_EARLY = _claim(
+    jobs.c.state != "blocked",
     or_(
         jobs.c.due_at <= bindparam("now"),
         and_(jobs.c.state == "waiting", jobs.c.tried_at < bindparam("failed_before")),
+    ),
+)
+
+
+_WOULD_PASS = (
+    select(jobs.c.app_id, jobs.c.job_id)
+    .where(
+        jobs.c.finished_at.is_(None),
+        jobs.c.kind == bindparam("of_kind"),
+        jobs.c.lane == bindparam("of_lane"),
+        jobs.c.again == 0,
+        jobs.c.due_at <= bindparam("now"),
+        jobs.c.state == "blocked",
     )
+    .order_by(jobs.c.due_at)
+    .limit(_MOST)
+)
+POSTPONE = (
+    update(jobs)
+    .where(tuple_(jobs.c.app_id, jobs.c.job_id).in_(_WOULD_PASS), jobs.c.state == "blocked")
+    .values(due_at=bindparam("later"))
 )
 
 
@@ -145,7 +170,8 @@ RELEASE_ABANDONED = (
 class Wanted(msgspec.Struct, frozen=True):
     """How many jobs of one lane a worker can begin now, fresh ones or those tried before, and for how long it
     needs each. `busy` are at work in it already. `failed_before`: also
-    those that should wait longer, where they failed before then (UTC ms)."""
+    those that should wait longer, where they failed before then (UTC ms). `in_order`: whoever waited too long
+    for an earlier one waits on, because it is the lane that is slow."""
 
     kind: str
     lane: str
@@ -154,6 +180,7 @@ class Wanted(msgspec.Struct, frozen=True):
     lease_ms: int
     busy: int = 0
     failed_before: int | None = None
+    in_order: bool = False
 
 
 class Claimed(msgspec.Struct, frozen=True):
@@ -199,7 +226,7 @@ def _claim_some(tx: Transaction, wanted: Wanted, terms: Terms | None, now: int) 
     most = min(wanted.most, terms.room(wanted.busy))
     if most <= 0:
         return Claimed([], terms.ask_again_at, terms.closed, terms.limits.at_once_max)
-    taken, next_due = _take(tx, wanted, most, now)
+    taken, next_due = _take(tx, wanted if terms.may_pass else replace(wanted, in_order=True), most, now)
     terms.begin(len(taken))
     return Claimed(taken, next_due, at_once_max=terms.limits.at_once_max)
 
@@ -208,7 +235,11 @@ def _take(tx: Transaction, wanted: Wanted, most: int, now: int) -> tuple[list[Jo
     """Claims `most` jobs, and says when the next one is due."""
     which = {"of_kind": wanted.kind, "of_lane": wanted.lane, "tried": int(wanted.tried), "now": now}
     lease = {"most": most, "lease_until": now + wanted.lease_ms}
-    if wanted.failed_before is None:
+    if wanted.in_order and not wanted.tried:
+        later = {"later": now + BLOCKED_MS, "most": POSTPONED_AT_ONCE}
+        tx.execute(POSTPONE, which | later)
+        rows = tx.execute(CLAIM_IN_ORDER, which | lease)
+    elif wanted.failed_before is None:
         rows = tx.execute(CLAIM_DUE, which | lease)
     else:
         rows = tx.execute(CLAIM_EARLY, which | lease | {"failed_before": wanted.failed_before})

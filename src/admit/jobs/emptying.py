@@ -50,7 +50,12 @@ _FINISHED_LONG_AGO = (
     .limit(_MOST)
 )
 PRUNE_ATTEMPTS = delete(attempts).where(tuple_(attempts.c.app_id, attempts.c.job_id).in_(_FINISHED_LONG_AGO))
-PRUNE = delete(jobs).where(tuple_(jobs.c.app_id, jobs.c.job_id).in_(_FINISHED_LONG_AGO))
+# Said again: one that was chosen may have been given another try before it is locked.
+PRUNE = delete(jobs).where(
+    tuple_(jobs.c.app_id, jobs.c.job_id).in_(_FINISHED_LONG_AGO),
+    jobs.c.finished_at.is_not(None),
+    jobs.c.finished_at < bindparam("before"),
+)
 
 
 def empty(tx: Transaction, kind: str, lane: str, sentence: str, now: int, most: int) -> int:

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import BigInteger, bindparam, delete, func, insert, select, update
 
-from admit.jobs.order import FAR, topic_key
+from admit.jobs.order import BLOCKED_MS, FAR, topic_key
 from admit.jobs.tables import lanes
 from admit.storage.lookups import Lookup
 from admit.storage.rows import Change
@@ -28,6 +28,7 @@ CHANGE = (
     .where(lanes.c.lane == bindparam("of_lane"))
     .values(
         closed=bindparam("is_closed"),
+        opened_at=func.coalesce(bindparam("opened", type_=BigInteger), lanes.c.opened_at),
         at_once_max=bindparam("at_once"),
         per_minute=bindparam("starts_per_minute"),
     )
@@ -40,6 +41,7 @@ TERMS = Lookup(
         lanes.c.at_once_max,
         lanes.c.per_minute,
         lanes.c.next_start_us,
+        lanes.c.opened_at,
         lanes.c.holder,
         lanes.c.held_until,
     ),
@@ -64,11 +66,18 @@ class Terms:
     lane: str
     limits: Limits
     next_start_us: int
+    opened_at: int
     now: int
     ask_again_at: int | None = None
     """When to ask again where nothing may begin now (UTC ms); None: not before a signal."""
     closed: bool = False
     begun: int = 0
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether whoever waited too long may pass who is before them: not for what piled up while the lane
+        was closed, which goes in order."""
+        return self.now - self.opened_at >= BLOCKED_MS
 
     def room(self, busy: int) -> int:
         """How many more may begin, beside those that are at work."""
@@ -80,7 +89,7 @@ class Terms:
             self.ask_again_at = self.now
         if self.limits.per_minute is not None:
             rooms.append((self._now_us - self._from_us) // self._interval_us + 1)
-            self.ask_again_at = max(self.now, -(-self.next_start_us // 1_000))
+            self.ask_again_at = max(self.now, -(-self._from_us // 1_000))
         return max(0, min(rooms))
 
     def begin(self, count: int) -> None:
@@ -101,7 +110,9 @@ class Terms:
     @property
     def _from_us(self) -> int:
         """Where the next beginning is counted from: an idle lane does not save up more than a burst."""
-        return max(self.next_start_us, self._now_us - BURST_SECONDS * 1_000_000)
+        # Never later than the next interval: a clock that was set back must not stop the lane.
+        next_start_us = min(self.next_start_us, self._now_us + self._interval_us)
+        return max(next_start_us, self._now_us - BURST_SECONDS * 1_000_000)
 
 
 def open_lane(tx: Transaction, app_id: str, kind: str, lane: str, limits: Limits, *, closed: bool) -> None:
@@ -114,19 +125,23 @@ def open_lane(tx: Transaction, app_id: str, kind: str, lane: str, limits: Limits
         "at_once_max": limits.at_once_max,
         "per_minute": limits.per_minute,
         "next_start_us": 0,
+        "opened_at": 0,
         "holder": "",
         "held_until": 0,
     }
     tx.execute(OPEN, row)
 
 
-def change(tx: Transaction, kind: str, lane: str, limits: Limits, *, closed: bool) -> None:
-    """Gives a lane other limits, closes it, or opens it again. What has begun goes on."""
+def change(
+    tx: Transaction, kind: str, lane: str, limits: Limits, *, closed: bool, opened_at: int | None = None
+) -> None:
+    """Gives a lane other limits, closes it, or opens it again, at `opened_at`. What has begun goes on."""
     tx.execute(
         CHANGE,
         {
             "of_lane": lane,
             "is_closed": "yes" if closed else "no",
+            "opened": opened_at,
             "at_once": limits.at_once_max,
             "starts_per_minute": limits.per_minute,
         },
@@ -146,10 +161,10 @@ def terms_of(tx: Transaction, wanted: Sequence[str], worker: str, now: int) -> d
     for lane in wanted:
         row = found.get(lane)
         if row is None or row.closed == "yes":
-            terms[lane] = Terms(lane, Limits(), 0, now, closed=True)
+            terms[lane] = Terms(lane, Limits(), 0, 0, now, closed=True)
         else:
             limits = Limits(at_once_max=row.at_once_max, per_minute=row.per_minute)
-            terms[lane] = Terms(lane, limits, row.next_start_us, now)
+            terms[lane] = Terms(lane, limits, row.next_start_us, row.opened_at, now)
     limited = [each for each in terms.values() if not each.closed and each.limits != Limits()]
     if limited:
         _hold(tx, limited, worker, now)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import func, select
+from sqlalchemy import func, literal_column, select
 from sqlalchemy.dialects.postgresql import insert
 
 from admit.clock import HOUR_MS
@@ -60,7 +60,13 @@ FIRST_ACTIVE = Lookup(
     ),
     _by_subject,
 )
-FREE = Change(jobs, (jobs.c.app_id, jobs.c.job_id), (jobs.c.state, jobs.c.due_at))
+# Whoever was blocked may have been claimed since it was read, by another process whose commit we waited for.
+FREE = Change(
+    jobs,
+    (jobs.c.app_id, jobs.c.job_id),
+    (jobs.c.state, jobs.c.due_at),
+    only=(jobs.c.state == literal_column("'blocked'"), jobs.c.finished_at.is_(None)),
+)
 
 Place = tuple[str, str, str]
 """Whose jobs wait for each other: app_id, lane, subject."""

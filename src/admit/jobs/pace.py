@@ -24,6 +24,9 @@ class Pace(Protocol):
     def recovering_since(self) -> int | None:
         """Who has failed before then (UTC ms) need not wait any longer; None: all wait for their time."""
 
+    def in_trouble(self) -> bool:
+        """Whether what fails is no longer about single jobs, or was so until a moment ago."""
+
     def succeeded(self, now: int) -> None:
         """Hears that a job has come to an end."""
 
@@ -48,6 +51,9 @@ class Steady:
 
     def recovering_since(self) -> int | None:
         return None
+
+    def in_trouble(self) -> bool:
+        return False
 
     def succeeded(self, now: int) -> None:
         """It changes nothing."""
@@ -82,6 +88,9 @@ class Adaptive:
 
     def recovering_since(self) -> int | None:
         return self._recovering_since
+
+    def in_trouble(self) -> bool:
+        return self._failures >= FAILURES_TO_REST or self._recovering_since is not None
 
     def succeeded(self, now: int) -> None:
         if self._failures >= FAILURES_TO_REST:

@@ -14,6 +14,7 @@ from admit.jobs.pace import Pace
 JOBS_PER_CLAIM_MAX = 256
 LANES_PER_CLAIM_MAX = 64
 BEYOND = 3
+TIMES_PER_LANE_MAX = 4
 CONTENDED_MS = 50
 """Another process was first: it will have said what it left."""
 
@@ -182,9 +183,11 @@ class Rota:
         return self._arrange(lane, now) or was_full
 
     def next_look(self) -> int | None:
-        """When there is something to claim as far as is known (UTC ms); 0: now."""
-        if self._ready:
-            return 0
+        """When there may be something to claim that there is not now (UTC ms), as far as is known.
+
+        Asked when nothing could be claimed: what is ready all the same waits for a place, and `ended` says
+        when there is one.
+        """
         return self._soon[0][0] if self._soon else None
 
     def _lane(self, kind: str, name: str) -> _Lane:
@@ -206,8 +209,17 @@ class Rota:
         elif lane.awaited_at is None or at < lane.awaited_at:
             lane.awaited_at = at
             heapq.heappush(self._soon, (at, lane.key))
+            self._tidy()
             return True
         return False
+
+    def _tidy(self) -> None:
+        """Drops the times that lanes no longer wait for, once they are the most."""
+        if len(self._soon) > TIMES_PER_LANE_MAX * len(self._lanes):
+            self._soon = [
+                (at, key) for key, lane in self._lanes.items() if (at := lane.awaited_at) is not None
+            ]
+            heapq.heapify(self._soon)
 
     def _share(self, lane: _Lane, room: int, now: int) -> Iterator[Wanted]:
         """Half of the room for fresh jobs and half for those tried before, where there are both.
@@ -227,7 +239,8 @@ class Rota:
             yield Wanted(lane.kind, lane.name, True, tried, lease_ms, lane.busy, early)
         if room > tried:
             lane.fresh_due = None
-            yield Wanted(lane.kind, lane.name, False, room - tried, lease_ms, lane.busy)
+            in_order = lane.pace.in_trouble()
+            yield Wanted(lane.kind, lane.name, False, room - tried, lease_ms, lane.busy, in_order=in_order)
 
 
 def _sooner(one: int | None, other: int | None) -> int | None:

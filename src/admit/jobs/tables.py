@@ -83,6 +83,7 @@ lanes = Table(
     number("at_once_max", nullable=True),  # over all processes; NULL: as many as it bears
     number("per_minute", nullable=True),  # how many may begin in a minute; NULL: no limit
     number("next_start_us"),  # where per_minute is set: when the next may begin (UTC microseconds)
+    moment("opened_at"),  # when it was opened again; 0: it has been open from the start
     text("holder"),  # the worker that serves a lane with limits alone; "": none does
     moment("held_until"),
     Index(None, "app_id", "lane"),

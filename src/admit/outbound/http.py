@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Literal
 
 import aiohttp
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 # Hosts that hang hold their connections until the deadline: enough must be left for all others.
 CONNECTIONS_MAX = 4_096
-CONNECTIONS_PER_HOST_MAX = 128
 # Node closes a connection that was idle for 5 s. A request that crosses with the close is lost, and a POST
 # is not silently repeated; so we let go first.
 KEEPALIVE_SECONDS = 4.0
@@ -88,7 +87,8 @@ class HttpClient:
                 socket_factory=self._open_socket,
                 ssl=tls or True,
                 limit=CONNECTIONS_MAX,
-                limit_per_host=CONNECTIONS_PER_HOST_MAX,
+                # Endpoints of many apps may be at one host, and one that hangs must not use it up for others.
+                limit_per_host=0,
                 keepalive_timeout=KEEPALIVE_SECONDS,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -217,12 +217,12 @@ class _VettingResolver(AbstractResolver):
         self._lookup = lookup
         # Threads of its own: names whose servers never answer must not hold up anything else.
         self._threads = ThreadPoolExecutor(LOOKUP_THREADS, thread_name_prefix="admit-lookup")
+        self._running: dict[tuple[str, int], asyncio.Future[Sequence[str]]] = {}
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        loop = asyncio.get_running_loop()
-        addresses = await loop.run_in_executor(self._threads, self._lookup, host, port)
+        addresses = await self._addresses(host, port)
         for address in addresses:
             if (refused := self._policy.refusal(host, address, port)) is not None:
                 raise _Unusable("address", refused)
@@ -237,6 +237,22 @@ class _VettingResolver(AbstractResolver):
             )
             for address in addresses
         ]
+
+    async def _addresses(self, host: str, port: int) -> Sequence[str]:
+        """Looks a name up, or waits for whoever does: also for one who has been given up, whose thread is
+        still at it, so that a dead name holds one thread and not one for every attempt."""
+        running = self._running.get((host, port))
+        if running is None:
+            loop = asyncio.get_running_loop()
+            running = loop.run_in_executor(self._threads, self._lookup, host, port)
+            self._running[host, port] = running
+            running.add_done_callback(partial(self._ended, (host, port)))
+        return await asyncio.shield(running)
+
+    def _ended(self, name: tuple[str, int], looked_up: "asyncio.Future[Sequence[str]]") -> None:
+        del self._running[name]
+        if not looked_up.cancelled():
+            looked_up.exception()  # whoever waits has it; if nobody does, it is nobody's
 
     async def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)

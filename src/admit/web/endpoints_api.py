@@ -155,7 +155,7 @@ async def try_endpoint(call: Call) -> Response:
     if body.type not in TYPES:
         raise endpoint_settings.unknown_type(body.type)
     endpoint, _ = await _find(call, app, endpoint_id)
-    trial = await trials.try_out(gateway.http, endpoint, app.name, body.type, gateway.clock)
+    trial = await trials.try_out(gateway.events_http, endpoint, app.name, body.type, gateway.clock)
     return call.answer(_trial_view(endpoint, trial))
 
 

@@ -3,6 +3,7 @@
 A step is one unit, all of it or nothing, so that a campaign goes on after a crash as if there had been none.
 """
 
+from collections.abc import Sequence
 from typing import assert_never
 
 import msgspec
@@ -10,8 +11,9 @@ from msgspec.structs import replace
 from sqlalchemy import bindparam, or_, select, update
 
 from admit import clock
-from admit.accounts import people_walk
+from admit.accounts import people_walk, users
 from admit.events import log, subscriptions
+from admit.events.catalog import UserDeleted
 from admit.events.log import Recorded
 from admit.events.subscriptions import Audience, Fact, Subscription
 from admit.jobs import queue, revival
@@ -140,7 +142,8 @@ def _catch_up(tx: Transaction, scene: _Scene) -> Progress:
     if at_end:
         assert head is not None
         end = head
-    due = [(scene.subscription, _fact(each)) for each in missed_events if _is_wanted(scene, each)]
+    told = _of_the_living(tx, place.app_id, missed_events)
+    due = [(scene.subscription, _fact(each)) for each in told if _is_wanted(scene, each)]
     # Nobody else tells this endpoint anything while it is behind, so the log need not be held.
     passed = subscriptions.not_told_yet(tx, place.app_id, due)
     for _, fact in passed:
@@ -167,11 +170,13 @@ def _replay(tx: Transaction, scene: _Scene) -> Progress:
     position, until = int(campaign.cursor), int(campaign.until)
     found = log.after(tx, campaign.app_id, position, STEP_ROWS)
     within = [each for each in found if each.position <= until]
+    living = {each.position for each in _of_the_living(tx, campaign.app_id, within)}
     made = seen = 0
     end = position
     for event in within:
         wanted = (
             event.occurred_at >= campaign.since
+            and event.position in living
             and event.position not in scene.unfinished
             and _is_wanted(scene, event)
         )
@@ -256,6 +261,18 @@ def _backfill(tx: Transaction, scene: _Scene) -> Progress:
         seen=seen,
         finished=len(stops) < STEP_ROWS and seen == len(stops),
     )
+
+
+def _of_the_living(tx: Transaction, app_id: str, events: Sequence[Recorded]) -> list[Recorded]:
+    """`events` but for those of people who were deleted since: of them only that is told."""
+    uids = {event.uid for event in events if event.uid is not None}
+    # Locked, so that nobody is deleted between this look and the delivery.
+    here = {uid for _, uid in users.by_uid(tx, {(app_id, uid) for uid in uids}, lock=True)}
+    return [
+        event
+        for event in events
+        if event.uid is None or event.uid in here or event.type == UserDeleted.event_type
+    ]
 
 
 def _is_wanted(scene: _Scene, event: Recorded) -> bool:

@@ -12,8 +12,10 @@ from typing import Any, Literal
 import msgspec
 from sqlalchemy import ColumnElement, Select, bindparam, select, tuple_
 
+from admit.accounts import users
 from admit.errors import Conflict
 from admit.events import log
+from admit.events.catalog import UserDeleted
 from admit.events.log import Recorded
 from admit.jobs import attempts, revival
 from admit.jobs.attempts import Attempt
@@ -209,13 +211,19 @@ def payloads(
 ) -> dict[str, str | None]:
     """With which payloads deliveries can be tried again that have ended, told by id, position and person.
 
-    None: what they told is no longer kept. What a backfill told is told as it is now.
+    None: what they told is no longer kept, or the person was deleted since. What a backfill told is told as
+    it is now.
     """
+    uids = {(place.app_id, uid) for _, _, uid in ended if uid is not None}
+    here = users.by_uid(tx, uids, lock=True)
     kept = log.find_each(tx, [(place.app_id, sequence) for _, sequence, _ in ended if sequence])
     found: dict[str, str | None] = {}
     for delivery_id, sequence, uid in ended:
         if sequence:
-            found[delivery_id] = "" if (place.app_id, sequence) in kept else None
+            event = kept.get((place.app_id, sequence))
+            gone = uid is not None and (place.app_id, uid) not in here
+            lost = event is None or (gone and event.type != UserDeleted.event_type)
+            found[delivery_id] = None if lost else ""
         else:
             found[delivery_id] = None if uid is None else backfill.once_more(tx, place, delivery_id, uid)
     return found

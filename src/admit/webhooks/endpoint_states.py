@@ -8,6 +8,7 @@ from typing import Literal
 
 from msgspec import UNSET
 from sqlalchemy import bindparam, delete, update
+from yarl import URL
 
 from admit import clock
 from admit.events import catalog, log, subscriptions
@@ -15,7 +16,7 @@ from admit.events.catalog import EndpointDisabled, EndpointFailing
 from admit.events.log import Event
 from admit.jobs import emptying, lanes
 from admit.storage.transaction import Transaction
-from admit.webhooks import alarms, campaigns, health, secrets
+from admit.webhooks import alarms, campaign_starts, campaigns, health, secrets
 from admit.webhooks.alarms import Alarm
 from admit.webhooks.endpoints import KIND, TOPIC, Endpoint, Standing, State, locked, subscription_of
 from admit.webhooks.tables import endpoints
@@ -33,6 +34,7 @@ STOP = (
     update(endpoints)
     .where(*_this)
     .values(
+        failing_since=bindparam("failing"),
         state=bindparam("new_state"),
         reason=bindparam("why"),
         caught_up_to=bindparam("position"),
@@ -74,8 +76,13 @@ def resume(tx: Transaction, app_id: str, endpoint_id: str, now: int) -> bool:
         return False
     if here.state != "enabled":
         tx.execute(ENABLE, {"app": app_id, "endpoint": endpoint_id, "now": now})
-        lanes.change(tx, KIND, endpoint_id, here.settings.limits, closed=False)
+        lanes.change(tx, KIND, endpoint_id, here.settings.limits, closed=False, opened_at=now)
         campaigns.start_catch_up(tx, app_id, endpoint_id, now)
+        if here.state == "disabled" and here.failing_since is not None:
+            # What was given up in the outage that disabled it is as little lost as what came after.
+            campaign_starts.start_retry(
+                tx, app_id, endpoint_id, since=here.failing_since, per_minute=None, now=now
+            )
         tx.signal(TOPIC, endpoint_id)
     return True
 
@@ -169,6 +176,8 @@ def _stop(tx: Transaction, here: Standing, state: State, reason: str, now: int) 
         {
             "app": here.app_id,
             "endpoint": here.endpoint_id,
+            # Who says 410 has failed from then on.
+            "failing": now if state == "disabled" and here.failing_since is None else here.failing_since,
             "new_state": state,
             "why": reason,
             "position": position if here.caught_up_to is None else here.caught_up_to,
@@ -184,9 +193,20 @@ def _record(tx: Transaction, here: Standing, data: EndpointFailing | EndpointDis
 
 def _alarm(here: Standing, state: Literal["failing", "disabled"], reason: str) -> Alarm:
     return Alarm(
-        state=state, endpoint_id=here.endpoint_id, url=here.url, since=here.failing_since, reason=reason
+        state=state,
+        endpoint_id=here.endpoint_id,
+        url=_place_of(here.url),
+        since=here.failing_since,
+        reason=reason,
     )
 
 
 def _named(here: Standing) -> catalog.Endpoint:
-    return catalog.Endpoint(id=here.endpoint_id, url=here.url, description=here.settings.description)
+    return catalog.Endpoint(
+        id=here.endpoint_id, url=_place_of(here.url), description=here.settings.description
+    )
+
+
+def _place_of(url: str) -> str:
+    """Scheme and host: what comes behind them is often what lets us in, and others read this."""
+    return str(URL(url).origin())

@@ -337,6 +337,7 @@ def upgrade() -> None:
         sa.Column("at_once_max", sa.BigInteger(), nullable=True),
         sa.Column("per_minute", sa.BigInteger(), nullable=True),
         sa.Column("next_start_us", sa.BigInteger(), nullable=False),
+        sa.Column("opened_at", sa.BigInteger(), nullable=False),
         sa.Column("holder", TEXT, nullable=False),
         sa.Column("held_until", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("lane", name=op.f("pk_lanes")),
