@@ -67,7 +67,7 @@ def test_embedded_ipv4_address_is_judged_like_itself(address: ipaddress.IPv4Addr
 def test_refusal_names_host_address_and_remedy() -> None:
     assert NOTHING_ALLOWED.refusal("hooks.example.com", "10.1.2.3", 443) == (
         "hooks.example.com leads to 10.1.2.3, which is a private address. "
-        "Name it in EGRESS_ALLOW if it may be reached all the same."
+        "If it may be reached all the same, name it in ADMIT_EGRESS_ALLOW when the server starts."
     )
 
 

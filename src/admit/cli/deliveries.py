@@ -52,7 +52,7 @@ def list_deliveries(
             Column("STATE", lambda delivery: delivery.state),
             Column("TRIES", lambda delivery: str(delivery.attempts)),
             Column("NEXT", lambda delivery: moment(delivery.next_at)),
-            Column("TYPE", lambda delivery: delivery.type),
+            Column("TYPE", lambda delivery: _type_of(delivery)),
             Column("DELIVERY ID", lambda delivery: delivery.id),
             Column("LAST OUTCOME", lambda delivery: delivery.detail),
         ],
@@ -91,7 +91,7 @@ def _tell(terminal: Terminal, delivery: "DeliveryHistory") -> None:
             ("delivery id", delivery.id),
             ("endpoint id", delivery.endpoint),
             ("state", delivery.state),
-            ("type", delivery.type),
+            ("type", _type_of(delivery)),
             ("event id", delivery.event_id or ""),
             ("sequence", delivery.sequence or ""),
             ("uid", delivery.uid or ""),
@@ -105,9 +105,15 @@ def _tell(terminal: Terminal, delivery: "DeliveryHistory") -> None:
     )
 
 
+def _type_of(delivery: "DeliveryView") -> str:
+    """What is known of it: of a test that has ended nothing is kept, and of an old event neither."""
+    return delivery.type or ("no longer kept" if delivery.sequence else "test")
+
+
 def _attempt(attempt: "AttemptView") -> str:
-    reply = f" {attempt.reply[:REPLY_CHARACTERS]}" if attempt.reply else ""
-    return f"{moment(attempt.started_at)}, {attempt.duration_ms} ms: {attempt.detail}{reply}"
+    reply = f" {attempt.reply[:REPLY_CHARACTERS].strip()}" if attempt.reply else ""
+    where = f" at {attempt.address}" if attempt.address else ""
+    return f"{moment(attempt.started_at)}, {attempt.duration_ms} ms{where}: {attempt.detail}{reply}"
 
 
 def _pages(

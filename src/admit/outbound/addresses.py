@@ -67,7 +67,7 @@ class EgressPolicy(msgspec.Struct, frozen=True):
             elif allowance.host == name and forbidden.lifted_by_name:
                 return None
         where = address if _plain_name(address) == name else f"{host} leads to {address}, which"
-        remedy = "Name it in EGRESS_ALLOW if it may be reached all the same."
+        remedy = "If it may be reached all the same, name it in ADMIT_EGRESS_ALLOW when the server starts."
         return f"{where} is {forbidden.what}. {remedy}"
 
     def url_refusal(self, url: str) -> str | None:
@@ -95,7 +95,7 @@ class EgressPolicy(msgspec.Struct, frozen=True):
         if literal is not None and (refused := self.refusal(target.host, target.host, port)) is not None:
             return refused
         if parsed.scheme == "http" and not self._names(target.host, literal, port):
-            return "The URL must begin with https://. Plain http is only for hosts named in EGRESS_ALLOW."
+            return "The URL must begin with https://. Plain http is for hosts named in ADMIT_EGRESS_ALLOW."
         return target
 
     def _names(self, host: str, literal: Address | None, port: int) -> bool:
