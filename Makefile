@@ -45,9 +45,10 @@ browser: setup debian $(PAGE)/dist/app.js ## Sign in with the published dexie-cl
 mutants: setup debian ## Take each protection of docs/security.md away and see its test fail
 	@$(BIN)/python -m scripts.mutants
 
-bench: setup debian ## Measure first logins, and what a million people cost, on both databases
+bench: setup debian ## Measure first logins, deliveries, and what a million people cost, on both databases
 	@$(BIN)/python -m bench.first_login
 	@$(BIN)/python -m bench.users
+	@$(BIN)/python -m bench.deliveries
 
 docs: setup ## Write the pages that are made from the code
 	@$(BIN)/python -m scripts.docs
