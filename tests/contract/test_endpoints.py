@@ -343,7 +343,7 @@ async def test_a_failing_endpoint_is_told_of_after_a_day_and_disabled_after_five
     assert failed.reason == "For 5 days every attempt has failed. The last one: It answered 503."
 
     notice, end = await recorded(database)
-    named = {"id": made.endpoint_id, "url": URL, "description": "CRM"}
+    named = {"id": made.endpoint_id, "url": "https://crm.example.com", "description": "CRM"}
     assert notice.type == "endpoint.failing"
     assert msgspec.json.decode(notice.data) == {
         "endpoint": named,

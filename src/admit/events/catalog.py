@@ -92,7 +92,7 @@ class Endpoint(_Members, frozen=True, kw_only=True):
     """Where events are delivered."""
 
     id: Annotated[str, Meta(description="The endpoint, as the admin API names it.")]
-    url: Annotated[str, Meta(description="Where it is.")]
+    url: Annotated[str, Meta(description="Its scheme and host: what comes behind them may be a secret.")]
     description: Annotated[str, Meta(description="What the operator calls it.")]
 
 

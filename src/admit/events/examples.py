@@ -57,7 +57,7 @@ _MAILED_CODE = SignIn(method="email_code", provider="email")
 _ACTING = SignIn(method="acting", provider="email")
 _OWNER = "owner@example.com"
 _CRM = Endpoint(
-    id="ep_a47f0c11d2b8c4413a9f6e27d05c8b91ef4370", url="https://crm.example.com/hooks", description="CRM"
+    id="ep_a47f0c11d2b8c4413a9f6e27d05c8b91ef4370", url="https://crm.example.com", description="CRM"
 )
 
 _EXAMPLES: tuple[Data, ...] = (
