@@ -11,7 +11,9 @@ from datetime import datetime, timedelta
 Clock = Callable[[], int]
 """Returns the current time in UTC milliseconds since 1970. Tests supply their own."""
 
-HOUR_MS = 3_600_000
+SECOND_MS = 1_000
+MINUTE_MS = 60 * SECOND_MS
+HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
 _EPOCH = datetime(1970, 1, 1)
 STORE_BYTES = 4_096

@@ -9,7 +9,6 @@ import pytest
 from joserfc.jwk import ECKey
 
 from admit.accounts.signing_keys import (
-    HOUR_MS,
     SIGNS_FOR_MS,
     TOKEN_SECONDS_MAX,
     SigningKey,
@@ -19,6 +18,7 @@ from admit.accounts.signing_keys import (
 )
 from admit.accounts.tables import signing_keys
 from admit.accounts.tokens import Mint
+from admit.clock import HOUR_MS
 from admit.errors import ConfigError, InvalidToken
 from admit.storage.database import Database
 from admit.storage.sealing import KeyRing

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from admit.jobs.retry import HOUR_MS, MAIL, MINUTE_MS, STANDARD, Schedule, delay_ms
+from admit.clock import HOUR_MS, MINUTE_MS
+from admit.jobs.retry import MAIL, STANDARD, Schedule, delay_ms
 
 
 @pytest.mark.parametrize("schedule", [MAIL, STANDARD])

@@ -7,11 +7,11 @@ from sqlalchemy.dialects.postgresql import insert  # compiles for SQLite alike
 
 from admit import clock
 from admit.accounts.tables import signing_keys
+from admit.clock import HOUR_MS
 from admit.errors import ConfigError
 from admit.storage.sealing import KeyRing, SealBroken
 from admit.storage.transaction import Transaction
 
-HOUR_MS = 3_600_000
 SIGNS_FOR_MS = 90 * clock.DAY_MS
 PUBLISHED_AHEAD_MS = HOUR_MS
 TOKEN_SECONDS_MAX = 30 * 86_400

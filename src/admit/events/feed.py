@@ -13,7 +13,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Select, bindparam, select
 
 from admit.errors import CursorExpired, InvalidRequest
-from admit.events.log import Recorded, events, logs
+from admit.events.log import RECORDED_COLUMNS, Recorded, events, logs
 from admit.storage.transaction import Transaction
 
 BEGINNING = "beginning"
@@ -29,14 +29,7 @@ LOG = select(logs.c.epoch, logs.c.position, logs.c.forgotten).where(logs.c.app_i
 def _page(*which: ColumnElement[bool]) -> Select[Any]:
     """Events in a stretch of the log, the first ones first."""
     return (
-        select(
-            events.c.position,
-            events.c.event_id,
-            events.c.type,
-            events.c.uid,
-            events.c.occurred_at,
-            events.c.data,
-        )
+        select(*RECORDED_COLUMNS)
         .where(
             events.c.app_id == bindparam("app"),
             events.c.position > bindparam("after"),

@@ -48,6 +48,16 @@ events = Table(
     Index(None, "app_id", "uid", "position"),
 )
 
+RECORDED_COLUMNS = (
+    events.c.position,
+    events.c.event_id,
+    events.c.type,
+    events.c.uid,
+    events.c.occurred_at,
+    events.c.data,
+)
+"""In the order of the fields of Recorded."""
+
 TAKE_POSITIONS = (
     update(logs)
     .where(logs.c.app_id == bindparam("app"))
@@ -66,14 +76,7 @@ HEAD = select(logs.c.epoch, logs.c.position).where(logs.c.app_id == bindparam("a
 REACH = select(logs.c.position, logs.c.forgotten).where(logs.c.app_id == bindparam("app"))
 HOLD = REACH.with_for_update()
 EVENTS_AFTER = (
-    select(
-        events.c.position,
-        events.c.event_id,
-        events.c.type,
-        events.c.uid,
-        events.c.occurred_at,
-        events.c.data,
-    )
+    select(*RECORDED_COLUMNS)
     .where(events.c.app_id == bindparam("app"), events.c.position > bindparam("after"))
     .order_by(events.c.position)
     .limit(bindparam("limit"))
@@ -81,15 +84,7 @@ EVENTS_AFTER = (
 
 
 FIND_EACH = Lookup(
-    select(
-        events.c.app_id,
-        events.c.position,
-        events.c.event_id,
-        events.c.type,
-        events.c.uid,
-        events.c.occurred_at,
-        events.c.data,
-    ),
+    select(events.c.app_id, *RECORDED_COLUMNS),
     (events.c.app_id, events.c.position),
 )
 

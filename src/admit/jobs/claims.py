@@ -33,6 +33,11 @@ POSTPONED_AT_ONCE = 500
 
 # Written into the statement, so that PostgreSQL plans for few rows also when it no longer looks at values.
 _MOST = bindparam("most", type_=Integer, literal_execute=True)
+_OF_LANE = (
+    jobs.c.finished_at.is_(None),
+    jobs.c.kind == bindparam("of_kind"),
+    jobs.c.lane == bindparam("of_lane"),
+)
 
 
 def _claim(*which: ColumnElement[bool]) -> Update:
@@ -42,13 +47,7 @@ def _claim(*which: ColumnElement[bool]) -> Update:
     # has one writer, has no such words, and SQLAlchemy leaves them out.
     chosen = (
         select(jobs.c.app_id, jobs.c.job_id)
-        .where(
-            jobs.c.finished_at.is_(None),
-            jobs.c.kind == bindparam("of_kind"),
-            jobs.c.lane == bindparam("of_lane"),
-            jobs.c.again == bindparam("tried"),
-            *which,
-        )
+        .where(*_OF_LANE, jobs.c.again == bindparam("tried"), *which)
         .order_by(jobs.c.due_at)
         .limit(_MOST)
         .with_for_update(skip_locked=True)
@@ -83,6 +82,7 @@ def _claim(*which: ColumnElement[bool]) -> Update:
     )
 
 
+_OUT_OF_ORDER = Job.__struct_fields__.index("out_of_order")
 CLAIM_DUE = _claim(jobs.c.due_at <= bindparam("now"))
 CLAIM_IN_ORDER = _claim(jobs.c.due_at <= bindparam("now"), jobs.c.state != "blocked")
 CLAIM_EARLY = _claim(
@@ -97,9 +97,7 @@ CLAIM_EARLY = _claim(
 _WOULD_PASS = (
     select(jobs.c.app_id, jobs.c.job_id)
     .where(
-        jobs.c.finished_at.is_(None),
-        jobs.c.kind == bindparam("of_kind"),
-        jobs.c.lane == bindparam("of_lane"),
+        *_OF_LANE,
         jobs.c.again == 0,
         jobs.c.due_at <= bindparam("now"),
         jobs.c.state == "blocked",
@@ -132,12 +130,7 @@ def _first_due(tried: int) -> ScalarSelect[int]:
 
 NEXT_DUE = (
     select(jobs.c.due_at)
-    .where(
-        jobs.c.finished_at.is_(None),
-        jobs.c.kind == bindparam("of_kind"),
-        jobs.c.lane == bindparam("of_lane"),
-        jobs.c.again == bindparam("tried"),
-    )
+    .where(*_OF_LANE, jobs.c.again == bindparam("tried"))
     .order_by(jobs.c.due_at)
     .limit(literal_column("1"))
 )
@@ -169,9 +162,12 @@ RELEASE_ABANDONED = (
 
 class Wanted(msgspec.Struct, frozen=True):
     """How many jobs of one lane a worker can begin now, fresh ones or those tried before, and for how long it
-    needs each. `busy` are at work in it already. `failed_before`: also
-    those that should wait longer, where they failed before then (UTC ms). `in_order`: whoever waited too long
-    for an earlier one waits on, because it is the lane that is slow."""
+    needs each.
+
+    `busy` are at work in it already. `failed_before`: also those that should wait longer, where they failed
+    before then (UTC ms). `in_order`: whoever waited too long for an earlier one waits on, because it is the
+    lane that is slow.
+    """
 
     kind: str
     lane: str
@@ -255,6 +251,7 @@ def release_abandoned(tx: Transaction, now: int, most: int) -> int:
 
 
 def _job(row: Any) -> Job:
+    """The job in a row of a claim, which has the fields of Job in their order."""
     values = list(row)
-    values[9] = values[9] == "yes"
+    values[_OUT_OF_ORDER] = values[_OUT_OF_ORDER] == "yes"
     return Job(*values)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import msgspec
 from sqlalchemy import BigInteger, bindparam, delete, func, insert, select, update
 
-from admit.jobs.order import BLOCKED_MS, FAR, topic_key
+from admit.jobs.order import BLOCKED_MS, FAR, TOPIC, topic_key
 from admit.jobs.tables import lanes
 from admit.storage.lookups import Lookup
 from admit.storage.rows import Change
@@ -146,7 +146,7 @@ def change(
             "starts_per_minute": limits.per_minute,
         },
     )
-    tx.signal("jobs", topic_key(kind, lane))
+    tx.signal(TOPIC, topic_key(kind, lane))
 
 
 def remove(tx: Transaction, lane: str) -> None:

@@ -18,6 +18,8 @@ from admit.storage.lookups import Lookup
 from admit.storage.rows import Change, Insertion
 from admit.storage.transaction import Finisher, Transaction
 
+TOPIC = "jobs"
+"""Of the signal that a lane, its key, has something to do."""
 BLOCKED_MS = HOUR_MS
 FAR = 1 << 62
 """Later than anything: whoever is blocked behind a blocked job gets a time when that one has gone."""
@@ -96,6 +98,25 @@ class Moved(msgspec.Struct, frozen=True):
     now: int
 
 
+class Tails:
+    """The last unfinished job of each of `places`, as more jobs are put behind them."""
+
+    def __init__(self, tx: Transaction, places: Iterable[Place]) -> None:
+        self._last: dict[Place, tuple[int, str]] = {
+            (row.app_id, row.lane, row.subject): (row.turn, row.state) for row in LAST.rows(tx, places)
+        }
+
+    def put(self, place: Place, due_at: int, now: int) -> tuple[str, int, int]:
+        """State, due time and turn of the next job of `place`, which may begin at `due_at` if nobody is
+        before it."""
+        turn, before = self._last.get(place, (0, None))
+        state = "waiting" if before is None else "blocked"
+        self._last[place] = turn + 1, state
+        if before is not None:
+            due_at = FAR if before == "blocked" else now + BLOCKED_MS
+        return state, due_at, turn + 1
+
+
 def add(tx: Transaction, job: NewJob) -> None:
     """Writes a job with this transaction. One whose `job_id` the app has already changes nothing."""
     tx.defer(_ADD if job.subject is None else _KEEP_ORDER, job)
@@ -126,20 +147,8 @@ def _keep_order(tx: Transaction, items: list[NewJob | Moved]) -> None:
 
 
 def _enqueue(tx: Transaction, added: Sequence[NewJob]) -> None:
-    last: dict[Place, tuple[int, str]] = {
-        (row.app_id, row.lane, row.subject): (row.turn, row.state)
-        for row in LAST.rows(tx, {_place(job) for job in added})
-    }
-    rows = []
-    for job in added:
-        turn, before = last.get(_place(job), (0, None))
-        if before is None:
-            state, due_at = "waiting", job.due_at
-        else:
-            state, due_at = "blocked", FAR if before == "blocked" else job.now + BLOCKED_MS
-        rows.append(_row(job, state, due_at, turn + 1))
-        last[_place(job)] = turn + 1, state
-    tx.write(ADD_JOBS, rows)
+    tails = Tails(tx, {_place(job) for job in added})
+    tx.write(ADD_JOBS, [_row(job, *tails.put(_place(job), job.due_at, job.now)) for job in added])
 
 
 def _unblock(tx: Transaction, moves: dict[Place, int]) -> None:
@@ -153,7 +162,7 @@ def _unblock(tx: Transaction, moves: dict[Place, int]) -> None:
         now = moves[place]
         if active.get(place, FAR) > row.turn:
             changes.append((row.app_id, row.job_id, "waiting", now))
-            tx.signal("jobs", topic_key(row.kind, row.lane))
+            tx.signal(TOPIC, topic_key(row.kind, row.lane))
         elif row.due_at == FAR:
             changes.append((row.app_id, row.job_id, "blocked", max(now, row.created_at + BLOCKED_MS)))
     tx.write(FREE, sorted(changes))

@@ -7,23 +7,19 @@ fence, so that a worker that was thought dead cannot settle what another one has
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import (
-    select,
-)
+from sqlalchemy import select
 
 from admit import clock
 from admit.errors import TooLarge
 from admit.jobs import order
-from admit.jobs.order import Moved, NewJob, topic_key
+from admit.jobs.order import TOPIC, Moved, NewJob, topic_key
 from admit.jobs.tables import jobs
 from admit.storage.lookups import Lookup
 from admit.storage.rows import Change
 from admit.storage.transaction import Transaction, Unit
 
-TOPIC = "jobs"
 PAYLOAD_CHARACTERS_MAX = 1_000_000
 DETAIL_CHARACTERS_MAX = 500
-DUES_PAGE = 500
 SURVEYED_MS = 60_000
 """Workers look over everything at least that often: what is due later need not be told."""
 

@@ -2,9 +2,8 @@
 
 import msgspec
 
-SECOND_MS = 1_000
-MINUTE_MS = 60 * SECOND_MS
-HOUR_MS = 60 * MINUTE_MS
+from admit.clock import HOUR_MS, MINUTE_MS, SECOND_MS
+
 JITTER = 0.2
 
 

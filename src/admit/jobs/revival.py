@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import bindparam, literal_column, select, update
 
-from admit.jobs.order import BLOCKED_MS, FAR, LAST, Place, topic_key
+from admit.jobs.order import TOPIC, Place, Tails, topic_key
 from admit.jobs.tables import jobs
 from admit.storage.lookups import Lookup
 from admit.storage.rows import Change
@@ -74,7 +74,7 @@ def bring_forward(tx: Transaction, app_id: str, job_id: str, now: int) -> bool:
     row = tx.execute(BRING_FORWARD, {"app": app_id, "job": job_id, "now": now}).one_or_none()
     if row is None:
         return False
-    tx.signal("jobs", topic_key(row.kind, row.lane))
+    tx.signal(TOPIC, topic_key(row.kind, row.lane))
     return True
 
 
@@ -82,21 +82,16 @@ def _revive(tx: Transaction, revivals: Sequence[Revival]) -> None:
     tx.hold(f"order of {each.app_id}" for each in revivals)
     by_key = {(each.app_id, each.job_id): each for each in revivals}
     ended = {(row.app_id, row.job_id): row for row in ENDED.rows(tx, by_key)}
-    places = {_place(row) for row in ended.values() if row.subject is not None}
-    last: dict[Place, tuple[int, str]] = {
-        (row.app_id, row.lane, row.subject): (row.turn, row.state) for row in LAST.rows(tx, places)
-    }
+    tails = Tails(tx, {_place(row) for row in ended.values() if row.subject is not None})
     rows = []
     for key, each in by_key.items():
         if (row := ended.get(key)) is None:
             continue
-        turn, before = last.get(_place(row), (0, None)) if row.subject is not None else (-1, None)
-        state, due_at = "waiting", each.now
-        if before is not None:
-            state, due_at = "blocked", FAR if before == "blocked" else each.now + BLOCKED_MS
-        last[_place(row)] = turn + 1, state
-        rows.append((*key, state, due_at, turn + 1, each.payload, 0, row.attempts, "no", None, None))
-        tx.signal("jobs", topic_key(row.kind, row.lane))
+        place = "waiting", each.now, 0
+        if row.subject is not None:
+            place = tails.put(_place(row), each.now, each.now)
+        rows.append((*key, *place, each.payload, 0, row.attempts, "no", None, None))
+        tx.signal(TOPIC, topic_key(row.kind, row.lane))
     tx.write(REVIVE, rows)
 
 

@@ -15,6 +15,7 @@ from admit.clock import DAY_MS, Clock, jitter, new_id
 from admit.errors import StorageUnavailable
 from admit.jobs import claims, emptying, queue
 from admit.jobs.claims import Claimed, Wanted
+from admit.jobs.order import TOPIC
 from admit.jobs.pace import Pace, Steady
 from admit.jobs.queue import Job, Settlement
 from admit.jobs.retry import STANDARD, Schedule, delay_ms
@@ -139,7 +140,7 @@ class Worker:
     async def run(self) -> None:
         """Works until `stop` is called or the task is cancelled; then drains."""
         self._running = True
-        unsubscribe = self._db.signals.subscribe(queue.TOPIC, self._hear)
+        unsubscribe = self._db.signals.subscribe(TOPIC, self._hear)
         housekeeping = asyncio.create_task(self._keep_house())
         try:
             await self._take_over()

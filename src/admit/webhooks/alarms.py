@@ -72,6 +72,7 @@ def _post(tx: Transaction, mails: list[SealedMail], now: int) -> None:
 
 def mail_of(app: App, alarm: Alarm, owner: str, sender: str) -> Mail:
     """The mail to one owner: what happened, what it means, and what to do."""
+    name, this = app.name, alarm.endpoint_id
     which = f"The endpoint {alarm.url} of {app.name}"
     since = "" if alarm.since is None else f" since {iso_date(alarm.since)}"
     match alarm.state:
@@ -84,20 +85,16 @@ def mail_of(app: App, alarm: Alarm, owner: str, sender: str) -> Mail:
                 f"{days} days, the endpoint is disabled. What it misses then is sent when you enable it "
                 "again.\n\n"
             )
-            steps = (("see what it answers", "delivery list"), ("send it a test", "endpoint test"))
+            first = f"To see what it answers: admit delivery list {name} --endpoint {this}"
+            second = f"To send it a test: admit endpoint test {name} {this}"
         case "disabled":
             subject = f"{app.name}: an endpoint was disabled"
             text = (
                 f"{which} is sent nothing any more. {alarm.reason}\n\n"
                 "What happens meanwhile is kept, and sent when you enable the endpoint again.\n\n"
             )
-            steps = (("send it a test", "endpoint test"), ("enable it again", "endpoint resume"))
+            first = f"To send it a test: admit endpoint test {name} {this}"
+            second = f"To enable it again: admit endpoint resume {name} {this}"
         case _:
             assert_never(alarm.state)
-    told = "".join(_command(what, words, app.name, alarm.endpoint_id) for what, words in steps)
-    return Mail(to=owner, subject=subject, text=text + told, html="", sender=sender)
-
-
-def _command(what: str, words: str, app: str, endpoint_id: str) -> str:
-    option = "--endpoint " if words == "delivery list" else ""
-    return f"To {what}: admit {words} {app} {option}{endpoint_id}\n"
+    return Mail(to=owner, subject=subject, text=f"{text}{first}\n{second}\n", html="", sender=sender)

@@ -22,6 +22,7 @@ from admit.jobs.tables import jobs
 from admit.storage.transaction import Transaction
 from admit.webhooks import backfill, campaigns, deliveries
 from admit.webhooks.campaigns import Campaign, CampaignJob, Place, Progress, key_of, key_text
+from admit.webhooks.endpoints import TOPIC
 from admit.webhooks.tables import endpoints
 
 STEP_ROWS = 200
@@ -29,7 +30,6 @@ STEP_ROWS = 200
 UNFINISHED_MAX = 1_000
 """So many deliveries may wait for an endpoint: a campaign does not flood it."""
 BURST_MS = 1_000
-TOPIC = "endpoint"
 
 UNFINISHED = (
     select(jobs.c.sequence)

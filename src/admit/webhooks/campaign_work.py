@@ -7,9 +7,9 @@ from functools import partial
 import msgspec
 from msgspec.structs import replace
 
-from admit.clock import Clock
+from admit.clock import MINUTE_MS, SECOND_MS, Clock
 from admit.jobs.queue import Job
-from admit.jobs.retry import MINUTE_MS, SECOND_MS, Schedule
+from admit.jobs.retry import Schedule
 from admit.jobs.worker import Done, Line, Outcome
 from admit.storage.database import Database
 from admit.webhooks import campaigns

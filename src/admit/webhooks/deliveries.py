@@ -26,6 +26,7 @@ from admit.storage.transaction import Transaction
 from admit.webhooks import backfill, campaigns
 from admit.webhooks.campaigns import TYPE_OF, Place
 from admit.webhooks.delivery import Enclosed
+from admit.webhooks.endpoints import KIND
 from admit.webhooks.tables import endpoints
 
 PAGE_MAX = 200
@@ -44,7 +45,7 @@ _STATES: dict[str, State] = {
     "done": "delivered",
     "dead": "failed",
 }
-_IS_DELIVERY = jobs.c.kind == "delivery"
+_IS_DELIVERY = jobs.c.kind == KIND
 _APP = jobs.c.app_id == bindparam("app")
 _LANE = jobs.c.lane == bindparam("endpoint")
 

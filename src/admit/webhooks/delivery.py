@@ -6,7 +6,7 @@ from functools import partial
 import msgspec
 
 from admit.accounts.directory import Directory
-from admit.clock import Clock
+from admit.clock import HOUR_MS, MINUTE_MS, SECOND_MS, Clock
 from admit.errors import NotFound
 from admit.events import log
 from admit.events.log import Recorded
@@ -14,7 +14,7 @@ from admit.jobs import attempts
 from admit.jobs.attempts import Attempt
 from admit.jobs.pace import Adaptive
 from admit.jobs.queue import Job
-from admit.jobs.retry import HOUR_MS, MINUTE_MS, SECOND_MS, Schedule
+from admit.jobs.retry import Schedule
 from admit.jobs.worker import Again, Done, GiveUp, Line, Outcome
 from admit.outbound import signing
 from admit.outbound.http import Failure, HttpClient, Reply

@@ -14,6 +14,7 @@ from admit.errors import InvalidRequest
 from admit.events.catalog import TYPES, UserType
 from admit.events.subscriptions import Equal, Filter, Once
 from admit.jobs.lanes import Limits
+from admit.jobs.pace import AT_ONCE_MAX
 from admit.jobs.retry import Schedule
 from admit.outbound.addresses import EgressPolicy
 from admit.signin import proof
@@ -36,7 +37,6 @@ RETRY_DELAYS_MAX = 24
 DELAY_SECONDS_MIN = 1.0
 DELAY_SECONDS_MAX = 7 * DAY_MS / 1_000
 DELAYS_SECONDS_MAX = 14 * DAY_MS / 1_000
-AT_ONCE_MAX = 32
 PER_MINUTE_MAX = 60_000
 
 _USER_TYPES = frozenset(get_args(UserType))

@@ -132,9 +132,6 @@ class Endpoint(Standing, frozen=True, kw_only=True):
         """What requests at `now` are signed with, the present secret first."""
         return tuple(each.text for each in self.secrets if each.signs_at(now))
 
-    def __repr__(self) -> str:
-        return f"Endpoint({self.endpoint_id!r})"
-
 
 def create(tx: Transaction, ring: KeyRing, app_id: str, new: SettingsChange, secret: str, now: int) -> str:
     """Makes an endpoint, which is told of whatever is committed after this unit, and returns its id.

@@ -9,9 +9,10 @@ from typing import Literal
 
 import msgspec
 
+from admit.clock import DAY_MS
 from admit.outbound.http import Failure, Reply
 
-RETRY_AFTER_MS_MAX = 24 * 3_600_000
+RETRY_AFTER_MS_MAX = DAY_MS
 SLOW_DOWN_MS = 10_000
 """How long an endpoint that asks us to slow down, and does not say for how long, is left alone."""
 THROTTLING = frozenset({429, 502, 503, 504})
