@@ -6,9 +6,12 @@ from typing import Any
 from msgspec.structs import replace
 
 from admit import clock
-from admit.accounts import sessions, users
+from admit.accounts import session_opening, sessions, users
+from admit.accounts.app_settings import AppSettings
+from admit.accounts.devices import DeviceSent
 from admit.accounts.keys import PublicKey
-from admit.accounts.sessions import NoSession, Opened, OpenSession, Session
+from admit.accounts.session_opening import NoSession, Opened, OpenSession
+from admit.accounts.sessions import Session
 from admit.accounts.users import NewUser, User, new_user
 from admit.clock import DAY_MS
 from admit.events import log
@@ -47,8 +50,8 @@ def login(user: User, *, device_id: str = "laptop", now: int = NOW, **changes: A
     opening = OpenSession(
         user=user,
         newcomer=False,
-        device_id=device_id,
-        derived=False,
+        settings=AppSettings(),
+        sent=DeviceSent(id=device_id),
         public_key=key(device_id),
         client_id=None,
         scopes=("ACCESS_DB",),
@@ -72,14 +75,14 @@ async def move_in(database: Database, *people: User) -> None:
 
 async def sign_in(database: Database, opening: OpenSession) -> Opened:
     """Carries out `opening`, which is expected to succeed."""
-    outcome = await database.write_together(sessions.open_or_renew, opening)
+    outcome = await database.write_together(session_opening.open_or_renew, opening)
     assert isinstance(outcome, Opened)
     return outcome
 
 
 async def not_signed_in(database: Database, opening: OpenSession) -> NoSession:
     """Carries out `opening`, which is expected to be refused."""
-    outcome = await database.write_together(sessions.open_or_renew, opening)
+    outcome = await database.write_together(session_opening.open_or_renew, opening)
     assert isinstance(outcome, NoSession)
     return outcome
 

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from admit.accounts import sessions as session_rows
-from admit.accounts import users
+from admit.accounts import session_opening, users
 from admit.accounts.users import NewUser, User
 from admit.errors import Conflict
 from admit.events import log
@@ -147,5 +146,5 @@ class Desk:
         await self.db.write(lambda tx: users.create(tx, [NewUser(each) for each in people]))
 
     async def log_in(self, user: User, **chosen: Any) -> Any:
-        [opened] = await self.db.write(lambda tx: session_rows.open_or_renew(tx, [login(user, **chosen)]))
+        [opened] = await self.db.write(lambda tx: session_opening.open_or_renew(tx, [login(user, **chosen)]))
         return opened

@@ -1,7 +1,7 @@
 """Devices: known since they were first seen."""
 
 from admit.accounts import tables
-from admit.accounts.devices import identify
+from admit.accounts.devices import NOT_SENT, DeviceSent, identify
 from admit.storage.database import Database
 from tests.residents import NOW, count, key, login, move_in, person, sign_in
 
@@ -33,12 +33,10 @@ async def test_same_identifier_of_two_users_is_two_devices(database: Database) -
 async def test_device_without_an_identifier_is_the_one_of_its_key(database: Database) -> None:
     ada = person()
     await move_in(database, ada)
-    device_id, derived = identify(None, key("browser"))
 
-    opened = await sign_in(
-        database, login(ada, device_id=device_id, derived=derived, public_key=key("browser"))
-    )
+    opened = await sign_in(database, login(ada, sent=NOT_SENT, public_key=key("browser")))
 
-    assert opened.device.derived
+    assert (opened.device.device_id, opened.device.derived) == identify(NOT_SENT, key("browser"))
     assert opened.device.device_id == "key_browser"
-    assert identify("my-phone", key("browser")) == ("my-phone", False)
+    assert opened.device.derived
+    assert identify(DeviceSent(id="my-phone"), key("browser")) == ("my-phone", False)

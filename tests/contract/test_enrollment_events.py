@@ -10,9 +10,9 @@ from msgspec.structs import replace
 from sqlalchemy import event
 
 from admit import clock
-from admit.accounts import facts, session_ends, sessions
+from admit.accounts import facts, session_ends, session_opening
 from admit.accounts.keys import PublicKey
-from admit.accounts.sessions import Opened, OpenSession
+from admit.accounts.session_opening import Opened, OpenSession
 from admit.accounts.user_edits import UserChange
 from admit.enrollment import visits
 from admit.enrollment.admissions import Login
@@ -44,7 +44,7 @@ async def enroll(database: Database, *openings: OpenSession) -> list[Opened]:
     """Signs in, in one list, and has it recorded."""
 
     def unit(tx: Transaction) -> list[Opened]:
-        outcomes = sessions.open_or_renew(tx, openings)
+        outcomes = session_opening.open_or_renew(tx, openings)
         opened = [each for each in outcomes if isinstance(each, Opened)]
         for each in opened:
             facts.record_start(tx, each, MAILED_CODE, each.session.authenticated_at)
@@ -110,11 +110,24 @@ async def test_device_that_enrolls_again_is_told_again_with_the_next_ordinal(dat
     await enroll(database, login(ada, now=NOW + 2))
     await enroll(database, login(ada, now=NOW + 3, public_key=key("another")))
 
-    assert await told(database) == [*ENROLLMENT, "session.ended", *ENROLLMENT, *ENROLLMENT]
+    assert await told(database) == [
+        *ENROLLMENT,
+        "session.ended",
+        *ENROLLMENT,
+        "session.ended",
+        *ENROLLMENT,
+    ]
     assert await firsts(database) == [(True, True, 1), (False, False, 2), (False, False, 3)]
-    newest = (await events_of(database))[-1]
-    assert (newest.uid, newest.occurred_at) == (ada.uid, NOW + 3)
-    assert msgspec.json.decode(newest.data)["device"]["first_seen"] == clock.iso_date(NOW)
+    *_, second, ended, _, third = [
+        (each, msgspec.json.decode(each.data)) for each in await events_of(database)
+    ]
+    assert (third[0].uid, third[0].occurred_at) == (ada.uid, NOW + 3)
+    assert third[1]["device"]["first_seen"] == clock.iso_date(NOW)
+    assert (ended[1]["session"]["id"], ended[1]["reason"]) == (second[1]["session"]["id"], "replaced")
+    assert second[1]["session"]["previous"] == first.session.session_id
+    assert third[1]["session"]["previous"] == second[1]["session"]["id"]
+    assert "key_changed" not in second[1]["device"]
+    assert third[1]["device"]["key_changed"] is True
 
 
 async def test_twins_in_one_list_are_told_once_and_one_device_is_the_first(database: Database) -> None:
@@ -208,7 +221,7 @@ async def test_renewals_look_nothing_up_for_events(database: Database) -> None:
         def unit(tx: Transaction) -> None:
             event.listen(tx.connection, "before_cursor_execute", note)
             try:
-                for opened in sessions.open_or_renew(tx, openings):
+                for opened in session_opening.open_or_renew(tx, openings):
                     assert isinstance(opened, Opened)
                     facts.record_start(tx, opened, MAILED_CODE, NOW)
             finally:

@@ -8,11 +8,13 @@ import pytest
 from msgspec.structs import replace
 from structlog.testing import capture_logs
 
-from admit.accounts import sessions, users
+from admit.accounts import session_opening, sessions, users
+from admit.accounts.app_settings import AppSettings
 from admit.accounts.apps import App, load_app
 from admit.accounts.clients import create_client, revoke_client, rotate_client
 from admit.accounts.session_ends import end
-from admit.accounts.sessions import Opened, OpenSession, Session
+from admit.accounts.session_opening import Opened, OpenSession
+from admit.accounts.sessions import Session
 from admit.accounts.tokens import Mint
 from admit.accounts.users import NewUser, User, new_user
 from admit.errors import AdmitError, Forbidden, InvalidGrant, InvalidRequest
@@ -62,15 +64,14 @@ class Home:
         login = OpenSession(
             user=self.user,
             newcomer=newcomer,
-            device_id="dev_1",
-            derived=True,
+            settings=AppSettings(),
             public_key=device().public_key,
             client_id=client_id,
             scopes=scopes,
             refresh_until=REFRESH_UNTIL,
             now=self.clock(),
         )
-        (opened,) = await self.db.write(lambda tx: sessions.open_or_renew(tx, [login]))
+        (opened,) = await self.db.write(lambda tx: session_opening.open_or_renew(tx, [login]))
         assert isinstance(opened, Opened)
         self.session = opened.session
 

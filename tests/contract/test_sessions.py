@@ -5,9 +5,11 @@ from functools import partial
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
-from admit.accounts import session_ends, sessions, tables
-from admit.accounts.sessions import NoSession, Opened, Session
+from admit.accounts import session_ends, session_opening, sessions, tables
+from admit.accounts.session_opening import NoSession, Opened
+from admit.accounts.sessions import Session
 from admit.clock import iso_date
 from admit.storage.database import Database
 from admit.storage.transaction import Transaction
@@ -44,6 +46,7 @@ async def test_first_login_opens_the_first_session(database: Database) -> None:
         device_id="laptop",
         ordinal=1,
         state="ENROLLED",
+        reason="",
         public_key=key("laptop").pem,
         key_thumbprint="laptop",
         client_id="cli_1",
@@ -54,6 +57,8 @@ async def test_first_login_opens_the_first_session(database: Database) -> None:
         signed_out_at=None,
         refresh_until=opened.session.refresh_until,
         newest_stamp=0,
+        connected_at=NOW + 1,
+        wiped_at=None,
     )
     assert await session_now(database, opened.session) == opened.session
     assert opened.user == await user_now(database, ada)
@@ -84,7 +89,8 @@ async def test_login_under_another_key_opens_the_next_session(database: Database
 
     assert second.opened
     assert (first.session.ordinal, second.session.ordinal) == (1, 2)
-    assert await session_now(database, first.session) == first.session
+    ended = replace(first.session, state="LOCKED", reason="replaced", signed_out_at=NOW)
+    assert await session_now(database, first.session) == ended
 
 
 @pytest.mark.parametrize("state", ["LOCKED", "RESET"])
@@ -111,7 +117,7 @@ async def test_newcomers_in_one_list_get_their_sessions_and_nobody_elses(databas
 
     def unit(tx: Transaction) -> list[Opened | NoSession]:
         logins = [login(user, newcomer=True) for user in newcomers]
-        return sessions.open_or_renew(tx, [logins[0], login(resident), *logins[1:], logins[0]])
+        return session_opening.open_or_renew(tx, [logins[0], login(resident), *logins[1:], logins[0]])
 
     first, renewed, *others, twin = await database.write(unit)
 
@@ -133,7 +139,7 @@ async def test_twins_in_one_list_share_a_session_and_strangers_do_not(database: 
     names = ["laptop", "laptop", "stranger", "stranger", "laptop"]
 
     def unit(tx: Transaction) -> list[Opened | NoSession]:
-        return sessions.open_or_renew(
+        return session_opening.open_or_renew(
             tx, [login(ada, public_key=key(name), now=NOW + place) for place, name in enumerate(names)]
         )
 
@@ -250,6 +256,7 @@ async def test_ended_session_is_told_once(database: Database) -> None:
         },
         "device": {"identifier": "laptop", "derived": False, "first_seen": iso_date(NOW)},
         "session": {"id": session_id, "ordinal": 1},
+        "reason": "logged_out",
     }
 
 

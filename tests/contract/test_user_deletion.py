@@ -7,12 +7,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from admit.accounts import facts, sessions, tables, user_changes, user_deletion, users
-from admit.accounts.sessions import NoSession, Opened
+from admit.accounts import facts, session_opening, tables, user_changes, user_deletion, users
+from admit.accounts.session_opening import NoSession, Opened
 from admit.accounts.user_deletion import delete_user
 from admit.accounts.user_edits import UserChange
 from admit.accounts.users import NewUser
-from admit.events.catalog import PERSONAL, UserUpgraded
+from admit.events.catalog import UserUpgraded
+from admit.events.privacy import PERSONAL
 from admit.storage.database import Database
 from admit.storage.transaction import Transaction
 from tests.residents import (
@@ -186,7 +187,7 @@ async def test_login_at_the_moment_of_deletion_leaves_no_session_behind(postgres
         ada = person(f"ada{round_}")
         await move_in(servers[0], ada)
         logins = [
-            servers[1].write_together(sessions.open_or_renew, login(ada, device_id=f"device{number}"))
+            servers[1].write_together(session_opening.open_or_renew, login(ada, device_id=f"device{number}"))
             for number in range(10)
         ]
 

@@ -6,8 +6,9 @@ import msgspec
 import pytest
 from msgspec import UNSET
 
-from admit.events.catalog import PERSONAL, TYPES, Person, impersonal, without_person
+from admit.events.catalog import TYPES, Person
 from admit.events.examples import EXAMPLES
+from admit.events.privacy import PERSONAL, impersonal, without_person
 
 ABOUT_PEOPLE = [each for each in TYPES if not each.startswith(("endpoint.", "test."))]
 

@@ -6,9 +6,10 @@ import msgspec
 import pytest
 from jsonschema_rs import Draft202012Validator, meta
 
-from admit.events.catalog import PERSONAL, TYPES
+from admit.events.catalog import TYPES
 from admit.events.examples import EXAMPLES
 from admit.events.log import Recorded
+from admit.events.privacy import PERSONAL
 from admit.webhooks.messages import body, sample
 from admit.webhooks.schemas import example_of, schema_of, summary_of
 

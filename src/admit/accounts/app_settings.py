@@ -16,6 +16,8 @@ URL_CHARACTERS_MAX = 2_000
 TIMEOUT_SECONDS_MIN = 1.0
 TIMEOUT_SECONDS_MAX = 15.0
 EVAL_DAYS_MAX = 3_650
+DEVICES_MAX_MAX = 1_000
+IDLE_DAYS_MAX = 3_650
 WARN_DAYS_MAX = 365
 SENDER_CHARACTERS_MAX = 320
 SUBJECT_CHARACTERS_MAX = 500
@@ -33,6 +35,9 @@ RESERVED_NAMES = frozenset(_RESERVED.split())
 
 _URL = re.compile(r"[!$%&'()*+,\-./0-9:;=?@A-Z\[\]_a-z~]+")  # RFC 3986 §2, less the #
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+
+
+WhenDevicesFull = Literal["refuse", "lock"]
 
 
 class PolicySetting(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +62,10 @@ class AppSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What an operator may choose besides the policy. Empty texts and None mean the server's own.
 
     `warn_days`: whose license ends within so many days is told at sign-in; 0 means that nobody is.
+    `devices_max`: so many devices of a user may be enrolled at once; 0 means that there is no limit.
+    `when_devices_full`: one more is refused, or those not heard of for longest are locked in its favour.
+    `session_idle_days`: a session of which nothing was heard for longer is ended; 0 means that none is.
+    `enrollment_link`: where enrollment tokens are redeemed; `{token}` stands where the token goes.
     """
 
     eval_days: int = 30
@@ -64,6 +73,11 @@ class AppSettings(msgspec.Struct, frozen=True, kw_only=True):
     mail_sender: str = ""
     mail_templates: MailTemplates | None = None
     warn_days: int = 0
+    devices_max: int = 0
+    when_devices_full: WhenDevicesFull = "refuse"
+    count_derived_devices: bool = True
+    session_idle_days: int = 0
+    enrollment_link: str = ""
 
 
 def parse_app_name(text: str) -> str:
@@ -111,6 +125,10 @@ def check_settings(settings: AppSettings) -> AppSettings:
         raise InvalidRequest(f"eval_days is a number from 0 to {EVAL_DAYS_MAX}.")
     if not 0 <= settings.warn_days <= WARN_DAYS_MAX:
         raise InvalidRequest(f"warn_days is a number from 0 to {WARN_DAYS_MAX}.")
+    if not 0 <= settings.devices_max <= DEVICES_MAX_MAX:
+        raise InvalidRequest(f"devices_max is a number from 0 to {DEVICES_MAX_MAX}.")
+    if not 0 <= settings.session_idle_days <= IDLE_DAYS_MAX:
+        raise InvalidRequest(f"session_idle_days is a number from 0 to {IDLE_DAYS_MAX}.")
     _check_line("mail_sender", settings.mail_sender, SENDER_CHARACTERS_MAX)
     if settings.mail_sender and "@" not in settings.mail_sender:
         raise InvalidRequest('mail_sender needs an address, such as "Example <login@example.com>".')

@@ -1,15 +1,21 @@
 """What events tell of the people of this room, their devices and sessions."""
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from admit.accounts.devices import Device
-from admit.accounts.sessions import Opened, Session
+from admit.accounts.session_opening import Closed, NoSession, Opened
+from admit.accounts.sessions import Session
 from admit.accounts.users import User
 from admit.clock import iso_date
 from admit.events import catalog, log
 from admit.events.catalog import (
     Data,
     DeviceEnrolled,
+    DeviceRefused,
+    RefusedDevice,
+    SessionEnded,
+    SessionLocked,
     SessionStarted,
     SignIn,
     UserEnrolled,
@@ -28,15 +34,30 @@ def record(tx: Transaction, user: User, data: Data, now: int) -> None:
 def record_start(
     tx: Transaction, opened: Opened, sign_in: SignIn, now: int, *, verdict: Verdict | None = None
 ) -> None:
-    """Records that a session was opened, if `opened` is no renewal, and what led to it.
+    """Records that a session was opened, if `opened` is no renewal, what led to it, and what it has ended.
 
     `verdict`: the one that let the user in, in this very unit. A session of an owner who acts as the user is
     no enrollment of the user's.
     """
     if not opened.opened:
         return
+    for closed in opened.closed:
+        record(tx, opened.user, _closing(opened.user, closed), now)
     for data in _start(opened, sign_in, verdict):
         record(tx, opened.user, data, now)
+
+
+def record_refusal(tx: Transaction, refused: NoSession, sign_in: SignIn, now: int) -> None:
+    """Records that a user was refused on one more device, if that is why they got no session."""
+    if refused.reason != "device_limit":
+        return
+    assert refused.user is not None
+    assert refused.device is not None
+    device = RefusedDevice(identifier=refused.device.device_id, derived=refused.device.derived)
+    data = DeviceRefused(
+        user=person_of(refused.user), device=device, sign_in=sign_in, devices_max=refused.devices_max
+    )
+    record(tx, refused.user, data, now)
 
 
 def person_of(user: User) -> catalog.Person:
@@ -54,7 +75,10 @@ def person_of(user: User) -> catalog.Person:
 def device_of(device: Device) -> catalog.Device:
     """What is told of a device wherever no login is told."""
     return catalog.Device(
-        identifier=device.device_id, derived=device.derived, first_seen=iso_date(device.first_seen_at)
+        identifier=device.device_id,
+        derived=device.derived,
+        first_seen=iso_date(device.first_seen_at),
+        platform=device.about.platform or UNSET,
     )
 
 
@@ -64,7 +88,8 @@ def session_of(session: Session) -> catalog.Session:
 
 
 def _start(opened: Opened, sign_in: SignIn, verdict: Verdict | None) -> list[Data]:
-    user, device, session = person_of(opened.user), _device_opened(opened), session_of(opened.session)
+    user, device = person_of(opened.user), _device_opened(opened)
+    session = replace(session_of(opened.session), previous=opened.previous or UNSET)
     if (actor := opened.session.actor) is not None:
         return [
             UserImpersonated(user=user, device=device, session=session, sign_in=sign_in, actor=actor),
@@ -82,14 +107,22 @@ def _start(opened: Opened, sign_in: SignIn, verdict: Verdict | None) -> list[Dat
     ]
 
 
+def _closing(user: User, closed: Closed) -> Data:
+    """That a session was ended or locked by a login elsewhere, or by the next one on its device."""
+    person, device, session = person_of(user), device_of(closed.device), session_of(closed.session)
+    if closed.session.reason == "device_limit":
+        return SessionLocked(user=person, device=device, session=session, reason="device_limit")
+    return SessionEnded(user=person, device=device, session=session, reason="replaced")
+
+
 def _device_opened(opened: Opened) -> catalog.Device:
     """The device that a login came from. Whether it was a first time is told of the user's own logins."""
+    device = device_of(opened.device)
     if opened.session.actor is not None:
-        return device_of(opened.device)
-    return catalog.Device(
-        identifier=opened.device.device_id,
-        derived=opened.device.derived,
-        first_seen=iso_date(opened.device.first_seen_at),
+        return device
+    return replace(
+        device,
         first_for_user=opened.first_for_user,
         first_for_device=opened.session.ordinal == 1,
+        key_changed=True if opened.key_changed else UNSET,
     )

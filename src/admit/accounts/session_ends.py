@@ -18,7 +18,7 @@ END = (
         sessions.c.session_id == bindparam("session"),
         sessions.c.state == "ENROLLED",
     )
-    .values(state="LOCKED", signed_out_at=bindparam("now"))
+    .values(state="LOCKED", reason="logged_out", signed_out_at=bindparam("now"))
     .returning(*SESSION_COLUMNS)
 )
 WHOSE = (
@@ -41,7 +41,10 @@ def end(tx: Transaction, app_id: str, session_id: str, now: int) -> bool:
     whose = tx.execute(WHOSE, {"app": app_id, "uid": session.uid, "device": session.device_id}).one()
     user, device = user_of(whose), device_of(whose[len(USER_COLUMNS) :])
     data = SessionEnded(
-        user=facts.person_of(user), device=facts.device_of(device), session=facts.session_of(session)
+        user=facts.person_of(user),
+        device=facts.device_of(device),
+        session=facts.session_of(session),
+        reason="logged_out",
     )
     facts.record(tx, user, data, now)
     return True

@@ -106,6 +106,8 @@ users = Table(
     number("active_day"),  # the last UTC day, in days since 1970, that was counted; 0: none yet
     moment("deactivated_at", nullable=True),
     moment("expired_at", nullable=True),  # when user.expired was told
+    moment("locked_at", nullable=True),  # an operator has locked the user out of every device
+    number("devices_max", nullable=True),  # NULL: as many as the app allows; 0: no limit
     PrimaryKeyConstraint("app_id", "uid"),
     UniqueConstraint("app_id", "user_id"),
     Index(None, "app_id", "created_at", "user_id"),
@@ -165,9 +167,12 @@ devices = Table(
     text("device_id"),
     text("derived"),  # "yes": from the public key, "no": sent by the client
     text("key_thumbprint"),
+    text("label"),  # what the person or the client calls it; "" while unknown
+    text("about"),  # JSON of accounts.devices.About
     moment("first_seen_at"),
     moment("last_seen_at"),
     PrimaryKeyConstraint("app_id", "uid", "device_id"),
+    Index(None, "app_id", "device_id"),
 )
 
 sessions = Table(
@@ -179,6 +184,7 @@ sessions = Table(
     text("device_id"),
     number("ordinal"),  # 1 is the first of this user on this device
     text("state"),  # ENROLLED | RESET | LOCKED
+    text("reason"),  # accounts.sessions.Reason: why it is not ENROLLED; "" while it is
     text("public_key"),  # SPKI PEM
     text("key_thumbprint"),
     text("client_id", nullable=True),  # the API client that opened it, if one did
@@ -189,8 +195,18 @@ sessions = Table(
     moment("signed_out_at", nullable=True),
     moment("refresh_until"),
     moment("newest_stamp"),  # the newest time_stamp of an accepted refresh
+    moment("connected_at"),  # when the device was last heard of, see accounts.connections
+    moment("wiped_at", nullable=True),  # when the device said that it has erased what it held
     PrimaryKeyConstraint("app_id", "session_id"),
     UniqueConstraint("app_id", "uid", "device_id", "ordinal"),
+    Index(None, "app_id", "uid", "created_at", "session_id"),
+)
+
+Index(
+    "ix_sessions_refresh_until",
+    sessions.c.refresh_until,
+    postgresql_where=sessions.c.state == "ENROLLED",
+    sqlite_where=sessions.c.state == "ENROLLED",
 )
 
 former_keys = Table(
@@ -205,6 +221,38 @@ former_keys = Table(
     PrimaryKeyConstraint("app_id", "session_id"),
     Index(None, "app_id", "uid"),
     Index(None, "until"),
+)
+
+enrollment_tokens = Table(
+    "enrollment_tokens",
+    metadata,
+    text("app_id"),
+    text("token_id"),
+    text("uid"),
+    text("digest"),  # of the token, under the key ring: nobody can read it again
+    text("device_id", nullable=True),  # NULL: good on any device
+    number("uses_max"),
+    number("uses"),
+    moment("created_at"),
+    moment("expires_at"),
+    moment("revoked_at", nullable=True),
+    PrimaryKeyConstraint("app_id", "token_id"),
+    UniqueConstraint("app_id", "digest"),
+    Index(None, "app_id", "uid", "token_id"),
+    Index(None, "expires_at"),
+)
+
+enrollment_token_uses = Table(
+    "enrollment_token_uses",
+    metadata,
+    text("app_id"),
+    text("token_id"),
+    text("key_thumbprint"),  # who may ask again, where the answer was lost
+    text("uid"),
+    text("session_id"),
+    moment("used_at"),
+    PrimaryKeyConstraint("app_id", "token_id", "key_thumbprint"),
+    Index(None, "app_id", "uid"),
 )
 
 mail_servers = Table(

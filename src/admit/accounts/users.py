@@ -54,6 +54,8 @@ class User(msgspec.Struct, frozen=True):
     active_day: int
     deactivated_at: int | None
     expired_at: int | None
+    locked_at: int | None
+    devices_max: int | None
 
     @property
     def key(self) -> str:
@@ -117,6 +119,8 @@ def new_user(
         active_day=clock.utc_day(now),
         deactivated_at=None,
         expired_at=None,
+        locked_at=None,
+        devices_max=None,
     )
 
 

@@ -1,6 +1,6 @@
 """admit setting: what an app may choose besides its policy."""
 
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 from msgspec import UNSET, UnsetType
@@ -19,6 +19,8 @@ settings = group(
 )
 
 NONE = "none"
+WhenFull = Literal["refuse", "lock"]
+
 
 T = TypeVar("T")
 
@@ -57,6 +59,49 @@ def set_settings(
             show_default=False,
         ),
     ] = None,
+    devices_max: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|none",
+            help="How many devices of a person may be enrolled at once.",
+            show_default=False,
+        ),
+    ] = None,
+    when_devices_full: Annotated[
+        WhenFull | None,
+        typer.Option(
+            metavar="refuse|lock",
+            help="What becomes of one device more: it is refused, or the one not heard of for longest is "
+            "locked in its favour.",
+            show_default=False,
+        ),
+    ] = None,
+    count_derived: Annotated[
+        bool | None,
+        typer.Option(
+            "--count-derived/--ignore-derived",
+            help="Whether devices without an identifier of their own, which are new at every sign-in of a "
+            "browser, count as devices.",
+            show_default=False,
+        ),
+    ] = None,
+    idle_days: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|none",
+            help="End sessions of which nothing was heard for so many days.",
+            show_default=False,
+        ),
+    ] = None,
+    enrollment_link: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL|none",
+            help="Where enrollment tokens are redeemed, such as "
+            "https://app.example.com/#enrollment_token={token}.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Changes settings of an app. What is not named stays as it is.
 
@@ -69,6 +114,11 @@ def set_settings(
         eval_days=_given(eval_days),
         refuse_hopeless_at_step_1=_given(refuse_hopeless),
         mail_sender="" if mail_sender == NONE else _given(mail_sender),
+        devices_max=_number("--devices-max", devices_max),
+        when_devices_full=_given(when_devices_full),
+        count_derived_devices=_given(count_derived),
+        session_idle_days=_number("--idle-days", idle_days),
+        enrollment_link="" if enrollment_link == NONE else _given(enrollment_link),
     )
     if change == SettingsChange():
         raise Refusal(f"Which setting? E.g. admit setting set {app} --eval-days 14", 2)
@@ -80,6 +130,17 @@ def _given(value: T | None) -> T | UnsetType:
     return UNSET if value is None else value
 
 
+def _number(option: str, value: str | None) -> int | UnsetType:
+    """The number that was given; 0 for none, which is how settings say that there is no limit."""
+    if value is None:
+        return UNSET
+    if value == NONE:
+        return 0
+    if not (value.isascii() and value.isdigit() and int(value)):
+        raise Refusal(f"{option} is a number from 1, or none.", 2)
+    return int(value)
+
+
 def _facts(settings: "AppSettings") -> "Facts":
     templates = settings.mail_templates
     return [
@@ -88,4 +149,20 @@ def _facts(settings: "AppSettings") -> "Facts":
         ("mail sender", settings.mail_sender or "the server's"),
         ("mail templates", f"its own: {templates.subject}" if templates else "the server's"),
         ("license warning", f"{settings.warn_days} days before" if settings.warn_days else "none"),
+        ("devices a person", _devices(settings)),
+        (
+            "sessions end",
+            f"after {settings.session_idle_days} idle days"
+            if settings.session_idle_days
+            else "never for being idle",
+        ),
+        ("enrollment link", settings.enrollment_link or "the first origin of the app"),
     ]
+
+
+def _devices(settings: "AppSettings") -> str:
+    if not settings.devices_max:
+        return "no limit"
+    more = "one more is refused" if settings.when_devices_full == "refuse" else "one more locks the idlest"
+    derived = "" if settings.count_derived_devices else "; derived ones do not count"
+    return f"{settings.devices_max}: {more}{derived}"

@@ -6,18 +6,21 @@ everything that a verdict means.
 """
 
 from collections.abc import Sequence
-from typing import Any, assert_never
+from typing import Any
 
 import msgspec
 from sqlalchemy import and_, bindparam, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from admit.accounts import devices, facts, sessions, users
+from admit.accounts import facts, session_opening, users
 from admit.accounts.apps import App
 from admit.accounts.keys import PublicKey
-from admit.accounts.sessions import OpenSession, Session
+from admit.accounts.session_opening import NoSession, OpenSession
+from admit.accounts.session_opening import Opened as OpenedSession
+from admit.accounts.sessions import Session
 from admit.accounts.tables import users as users_table
 from admit.accounts.users import Key, User
+from admit.enrollment.barred import Barred, barred_of
 from admit.enrollment.tables import admissions
 from admit.signin import one_time_codes
 from admit.signin.one_time_codes import Spend
@@ -102,10 +105,6 @@ class Login(msgspec.Struct, frozen=True, kw_only=True):
     session: Session | None
 
 
-class Deactivated(msgspec.Struct, frozen=True):
-    """The person is known and deactivated."""
-
-
 class CredentialGone(msgspec.Struct, frozen=True):
     """The code was spent by another key, completed, or has expired meanwhile."""
 
@@ -128,7 +127,7 @@ class Again(msgspec.Struct, frozen=True):
     """A rival settled between two statements: enter once more."""
 
 
-Entered = Login | Deactivated | CredentialGone | Opened | Awaited | Again
+Entered = Login | Barred | CredentialGone | Opened | Awaited | Again
 
 
 def enter(tx: Transaction, entries: list[Entry]) -> list[Entered]:
@@ -169,8 +168,8 @@ def person_of(entry: Entry) -> Key:
 
 def open_sessions(
     tx: Transaction, logins: Sequence[tuple[Entry, User]], *, newcomers: bool
-) -> list[sessions.Opened | sessions.NoSession | None]:
-    """Opens or renews the session of each login, and completes the code that led to it.
+) -> list[OpenedSession | NoSession | None]:
+    """Opens or renews the session of each login, and completes the code that led to one.
 
     None for a login that brought no key to refresh with: it has no session. The caller records what was
     opened.
@@ -180,20 +179,27 @@ def open_sessions(
         for place, (entry, user) in enumerate(logins)
         if entry.proof.public_key is not None
     }
-    opened = dict(zip(asked, sessions.open_or_renew(tx, list(asked.values())), strict=True)) if asked else {}
-    codes = [spend for entry, _ in logins if (spend := _credential(entry))]
+    opened = (
+        dict(zip(asked, session_opening.open_or_renew(tx, list(asked.values())), strict=True))
+        if asked
+        else {}
+    )
+    codes = [
+        spend
+        for place, (entry, _) in enumerate(logins)
+        if isinstance(opened.get(place), OpenedSession) and (spend := _credential(entry))
+    ]
     if codes:
         one_time_codes.complete(tx, codes)
     return [opened.get(place) for place in range(len(logins))]
 
 
 def _session_for(entry: Entry, user: User, key: PublicKey, *, newcomer: bool) -> OpenSession:
-    device_id, derived = devices.identify(None, key)
     return OpenSession(
         user=user,
         newcomer=newcomer,
-        device_id=device_id,
-        derived=derived,
+        settings=entry.app.settings,
+        sent=entry.proof.device,
         public_key=key,
         client_id=entry.proof.client_id,
         scopes=entry.proof.scopes,
@@ -226,31 +232,31 @@ def _log_in(
     tx: Transaction, entries: Sequence[Entry], residents: Sequence[tuple[int, User]]
 ) -> list[tuple[int, Entered]]:
     """Opens or renews the sessions of people who live here."""
-    results: list[tuple[int, Entered]] = [
-        (place, Deactivated()) for place, user in residents if user.deactivated_at is not None
-    ]
-    active = [(place, user) for place, user in residents if user.deactivated_at is None]
+    results: list[tuple[int, Entered]] = []
+    active: list[tuple[int, User]] = []
+    for place, user in residents:
+        if (barred := barred_of(user)) is not None:
+            results.append((place, barred))
+        else:
+            active.append((place, user))
     opened = open_sessions(tx, [(entries[place], user) for place, user in active], newcomers=False)
     for (place, _), session in zip(active, opened, strict=True):
-        if isinstance(session, sessions.Opened):
-            facts.record_start(tx, session, entries[place].proof.sign_in, entries[place].now)
+        sign_in, now = entries[place].proof.sign_in, entries[place].now
+        if isinstance(session, OpenedSession):
+            facts.record_start(tx, session, sign_in, now)
+        elif session is not None:
+            facts.record_refusal(tx, session, sign_in, now)
     return results + [
         (place, _logged_in(user, session)) for (place, user), session in zip(active, opened, strict=True)
     ]
 
 
-def _logged_in(user: User, opened: sessions.Opened | sessions.NoSession | None) -> Entered:
-    match opened:
-        case None:
-            return Login(user=user, session=None)
-        case sessions.Opened():
-            return Login(user=opened.user, session=opened.session)
-        case sessions.NoSession(reason="deactivated"):
-            return Deactivated()
-        case sessions.NoSession():
-            return Again()
-        case _:
-            assert_never(opened)
+def _logged_in(user: User, opened: OpenedSession | NoSession | None) -> Entered:
+    if opened is None:
+        return Login(user=user, session=None)
+    if isinstance(opened, OpenedSession):
+        return Login(user=opened.user, session=opened.session)
+    return Again() if opened.reason == "deleted" else Barred(opened.reason)
 
 
 def _open_or_join(

@@ -16,12 +16,13 @@ import structlog
 from admit.accounts.apps import App, hook_secrets_of
 from admit.clock import Clock, new_id
 from admit.enrollment import admissions, decision_hook, ledger, settlements
-from admit.enrollment.admissions import Again, Awaited, CredentialGone, Deactivated, Entry, Login, Opened
+from admit.enrollment.admissions import Again, Awaited, CredentialGone, Entry, Login, Opened
+from admit.enrollment.barred import Barred, refusal_of
 from admit.enrollment.decision_hook import Answer, DecisionRequest, Question
 from admit.enrollment.hook_reply import Fault
 from admit.enrollment.policy import Admit, Applicant, Ask, Refuse, Verdict, decide
 from admit.enrollment.settlements import Late, Settled, Settlement
-from admit.errors import USER_DEACTIVATED, WEBHOOK_ERROR, InvalidOtp, Refused, StorageUnavailable, Unavailable
+from admit.errors import WEBHOOK_ERROR, InvalidOtp, Refused, StorageUnavailable, Unavailable
 from admit.outbound.http import HttpClient
 from admit.signin.email_code import WRONG_CODE
 from admit.signin.proof import Proof
@@ -34,7 +35,6 @@ LEASE_MARGIN_MS = 5_000
 ENTRIES_MAX = 8
 LOOK_EVERY_SECONDS = 1.0
 
-DEACTIVATED = "This account is deactivated. Ask the people who run this app."
 HOOK_FAILED = "The app could not decide about new people just now. Try again later."
 TRY_AGAIN = "Too many new people are at the door at this moment. Try again in a few seconds."
 
@@ -73,8 +73,8 @@ class Door:
             match entered:
                 case Login():
                     return entered
-                case Deactivated():
-                    raise Refused(DEACTIVATED, code=USER_DEACTIVATED)
+                case Barred() as barred:
+                    raise refusal_of(barred)
                 case CredentialGone():
                     raise InvalidOtp(WRONG_CODE)
                 case Opened():

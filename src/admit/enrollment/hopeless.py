@@ -4,9 +4,9 @@ from admit.accounts import seats, users
 from admit.accounts.apps import App
 from admit.accounts.seats import Seats
 from admit.accounts.users import User
-from admit.enrollment.admit import DEACTIVATED
+from admit.enrollment.barred import barred_of, refusal_of
 from admit.enrollment.policy import Admit, Applicant, Refuse, decide, within
-from admit.errors import USER_DEACTIVATED, Refused
+from admit.errors import Refused
 from admit.signin.proof import Intent, user_id_of_email
 from admit.storage.database import Database
 from admit.storage.transaction import Transaction
@@ -21,7 +21,8 @@ async def hopeless(db: Database, app: App, email: str, intent: Intent) -> Refuse
 
     user, left = await db.read(find)
     if user is not None:
-        return Refused(DEACTIVATED, code=USER_DEACTIVATED) if user.deactivated_at is not None else None
+        barred = barred_of(user)
+        return None if barred is None else refusal_of(barred)
     applicant = Applicant(user_id=key[1], email=email, email_verified=True, intent=intent)
     decision = decide(app.policy, applicant)
     if isinstance(decision, Admit):

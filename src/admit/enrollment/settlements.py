@@ -6,7 +6,8 @@ import msgspec
 from msgspec.structs import replace
 from sqlalchemy import bindparam, select, update
 
-from admit.accounts import facts, seats, sessions, users
+from admit.accounts import facts, seats, users
+from admit.accounts.session_opening import Opened as OpenedSession
 from admit.accounts.users import NewUser, User
 from admit.enrollment.admissions import Again, Entry, Login, Opened, open_sessions
 from admit.enrollment.policy import Admit, Refuse, Verdict, within
@@ -147,7 +148,7 @@ def _move_in(
             fresh.append((place, row.user))
     sessions_opened = open_sessions(tx, [(items[place].entry, user) for place, user in fresh], newcomers=True)
     for (place, user), opened in zip(fresh, sessions_opened, strict=True):
-        session = opened if isinstance(opened, sessions.Opened) else None
+        session = opened if isinstance(opened, OpenedSession) else None
         _record_enrollment(tx, items[place], user, session)
         results.append((place, user, Login(user=user, session=session.session if session else None)))
     return results
@@ -169,7 +170,7 @@ def _new_user(item: Settlement, verdict: Admit) -> NewUser:
     return NewUser(user, proof.issuer, proof.subject)
 
 
-def _record_enrollment(tx: Transaction, item: Settlement, user: User, opened: sessions.Opened | None) -> None:
+def _record_enrollment(tx: Transaction, item: Settlement, user: User, opened: OpenedSession | None) -> None:
     sign_in = item.entry.proof.sign_in
     verdict = ToldVerdict(
         type=user.type, source=item.entry.app.policy.kind, admission_id=item.opened.admission_id

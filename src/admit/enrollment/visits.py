@@ -5,14 +5,14 @@ from functools import partial
 import msgspec
 import structlog
 
-from admit.accounts import devices, facts, sessions, users
+from admit.accounts import facts, session_opening, users
 from admit.accounts.apps import App
-from admit.accounts.sessions import NoSession, OpenSession
+from admit.accounts.session_opening import NoSession, OpenSession
 from admit.accounts.users import User
 from admit.clock import DAY_MS, Clock
-from admit.enrollment.admissions import CredentialGone, Deactivated, Login
-from admit.enrollment.admit import DEACTIVATED
-from admit.errors import USER_DEACTIVATED, USER_NOT_REGISTERED, InvalidOtp, Refused
+from admit.enrollment.admissions import CredentialGone, Login
+from admit.enrollment.barred import Barred, refusal_of
+from admit.errors import USER_NOT_REGISTERED, InvalidOtp, Refused
 from admit.signin import one_time_codes
 from admit.signin.email_code import WRONG_CODE
 from admit.signin.one_time_codes import Spend
@@ -54,13 +54,13 @@ async def let_in(db: Database, clock: Clock, app: App, visit: Visit, refresh_tok
         case Nobody():
             sentence = NO_DEMO_USER if visit.method == "demo" else NO_SUCH_PERSON
             raise Refused(sentence, code=USER_NOT_REGISTERED)
-        case Deactivated():
-            raise Refused(DEACTIVATED, code=USER_DEACTIVATED)
+        case Barred() as barred:
+            raise refusal_of(barred)
         case CredentialGone():
             raise InvalidOtp(WRONG_CODE)
 
 
-def arrive(tx: Transaction, arrival: Arrival) -> Login | Nobody | Deactivated | CredentialGone:
+def arrive(tx: Transaction, arrival: Arrival) -> Login | Nobody | Barred | CredentialGone:
     """Spends the code, if one led here, opens the session, and records who acts."""
     code = _code_of(arrival)
     if code is not None and not one_time_codes.spend(tx, [code])[0]:
@@ -68,9 +68,9 @@ def arrive(tx: Transaction, arrival: Arrival) -> Login | Nobody | Deactivated | 
     user = _resident(tx, arrival)
     if user is None:
         return Nobody()
-    (opened,) = sessions.open_or_renew(tx, [_session_for(arrival, user)])
+    (opened,) = session_opening.open_or_renew(tx, [_session_for(arrival, user)])
     if isinstance(opened, NoSession):
-        return Deactivated() if opened.reason == "deactivated" else Nobody()
+        return Nobody() if opened.reason == "deleted" else Barred(opened.reason)
     if code is not None:
         one_time_codes.complete(tx, [code])
     facts.record_start(tx, opened, arrival.visit.sign_in, arrival.now)
@@ -87,12 +87,10 @@ def _resident(tx: Transaction, arrival: Arrival) -> User | None:
 
 def _session_for(arrival: Arrival, user: User) -> OpenSession:
     visit = arrival.visit
-    device_id, derived = devices.identify(None, visit.public_key)
     return OpenSession(
         user=user,
         newcomer=False,
-        device_id=device_id,
-        derived=derived,
+        settings=arrival.app.settings,
         public_key=visit.public_key,
         client_id=None,
         scopes=visit.scopes,

@@ -10,14 +10,12 @@ from typing import Annotated, ClassVar, Literal, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
-from msgspec.structs import replace
-
-PERSONAL = ("email", "name", "data")
-"""The members of `user` that say who somebody is, besides the userId, which nobody could do without."""
 
 UserType = Literal["eval", "prod", "demo"]
 Property = Literal["type", "valid_until", "eval_days_left", "name", "email", "data"]
 End = Literal["valid_until", "eval_days_left"]
+LockReason = Literal["locked", "user_locked", "device_limit", "reauthenticate"]
+EndReason = Literal["logged_out", "replaced", "expired", "inactive"]
 
 UserId = Annotated[str, Meta(description="What clients and the Dexie Cloud contract call userId.")]
 Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
@@ -61,6 +59,20 @@ class Device(_Members, frozen=True, kw_only=True):
         Annotated[bool, Meta(description="It is the first enrollment of the user on this device.")]
         | UnsetType
     ) = UNSET
+    key_changed: (
+        Annotated[
+            bool, Meta(description="This identifier came with another key before: perhaps another device.")
+        ]
+        | UnsetType
+    ) = UNSET
+    platform: Annotated[str, Meta(description="What the client says it runs on.")] | UnsetType = UNSET
+
+
+class RefusedDevice(_Members, frozen=True, kw_only=True):
+    """A device that was not let in."""
+
+    identifier: Annotated[str, Meta(description="The same at every login from this device.")]
+    derived: Annotated[bool, Meta(description="The client sent no identifier: this one is its public key's.")]
 
 
 class Session(_Members, frozen=True, kw_only=True):
@@ -68,6 +80,10 @@ class Session(_Members, frozen=True, kw_only=True):
 
     id: Annotated[str, Meta(description="The session, as access tokens and the admin API name it.")]
     ordinal: Annotated[int, Meta(description="1 is the first of this user on this device.")]
+    previous: (
+        Annotated[str, Meta(description="The session of this user on this device before this one.")]
+        | UnsetType
+    ) = UNSET
 
 
 class SignIn(_Members, frozen=True, kw_only=True):
@@ -164,6 +180,22 @@ class UserReactivated(_Members, frozen=True, kw_only=True):
     user: Person
 
 
+class UserLocked(_Members, frozen=True, kw_only=True):
+    """An operator locked a user out of every device. Each of their open sessions is told by itself."""
+
+    event_type: ClassVar[str] = "user.locked"
+
+    user: Person
+
+
+class UserUnlocked(_Members, frozen=True, kw_only=True):
+    """A locked user may come in again; the sessions that were locked with them go on."""
+
+    event_type: ClassVar[str] = "user.unlocked"
+
+    user: Person
+
+
 class UserDeleted(_Members, frozen=True, kw_only=True):
     """Everything about a user is erased; nothing personal but the userId is left to tell.
 
@@ -218,14 +250,30 @@ class SessionStarted(_Members, frozen=True, kw_only=True):
     actor: Actor | UnsetType = UNSET
 
 
+class DeviceRefused(_Members, frozen=True, kw_only=True):
+    """A user, known and let in, was refused on one more device, because as many as allowed are enrolled."""
+
+    event_type: ClassVar[str] = "device.refused"
+
+    user: Person
+    device: RefusedDevice
+    sign_in: SignIn
+    devices_max: Annotated[int, Meta(description="How many devices the user may have.")]
+
+
 class SessionLocked(_Members, frozen=True, kw_only=True):
-    """A session was locked by an operator: the device is refused until it is unlocked."""
+    """A session was locked: the device is refused until it is unlocked, or its person signs in again.
+
+    By an operator alone (locked), together with its user (user_locked), in favour of a newer device
+    (device_limit), or to have the person prove again who they are (reauthenticate).
+    """
 
     event_type: ClassVar[str] = "session.locked"
 
     user: Person
     device: Device
     session: Session
+    reason: LockReason
 
 
 class SessionUnlocked(_Members, frozen=True, kw_only=True):
@@ -248,14 +296,29 @@ class SessionWiped(_Members, frozen=True, kw_only=True):
     session: Session
 
 
+class SessionWipeConfirmed(_Members, frozen=True, kw_only=True):
+    """A wiped device says that it has erased what it held."""
+
+    event_type: ClassVar[str] = "session.wipe_confirmed"
+
+    user: Person
+    device: Device
+    session: Session
+
+
 class SessionEnded(_Members, frozen=True, kw_only=True):
-    """An enrollment on a device is over; it cannot be refreshed any more."""
+    """An enrollment on a device is over; it cannot be refreshed any more.
+
+    The device has left (logged_out), its user has enrolled on it anew (replaced), it can be refreshed no
+    longer (expired), or nothing was heard of it for longer than the app allows (inactive).
+    """
 
     event_type: ClassVar[str] = "session.ended"
 
     user: Person
     device: Device
     session: Session
+    reason: EndReason
 
 
 class EndpointFailing(_Members, frozen=True, kw_only=True):
@@ -292,13 +355,17 @@ Data = (
     | UserExpired
     | UserDeactivated
     | UserReactivated
+    | UserLocked
+    | UserUnlocked
     | UserDeleted
     | UserImpersonated
     | DeviceEnrolled
+    | DeviceRefused
     | SessionStarted
     | SessionLocked
     | SessionUnlocked
     | SessionWiped
+    | SessionWipeConfirmed
     | SessionEnded
     | EndpointFailing
     | EndpointDisabled
@@ -308,26 +375,3 @@ Data = (
 
 TYPES: Mapping[str, type[Data]] = {each.event_type: each for each in get_args(Data)}
 """Every type of event, in the order in which they are documented."""
-
-_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_encode = msgspec.json.Encoder().encode
-
-
-def impersonal(data: Data) -> Data:
-    """`data` without what says who somebody is."""
-    person = getattr(data, "user", None)
-    if not isinstance(person, Person):
-        return data
-    return replace(data, user=replace(person, **dict.fromkeys(PERSONAL, UNSET)))
-
-
-def without_person(data: bytes) -> bytes:
-    """What `impersonal` is to data, to its JSON. Everything else stays as it was."""
-    members = _decode_members(data)
-    if "user" not in members:
-        return data
-    user = _decode_members(members["user"])
-    for name in PERSONAL:
-        user.pop(name, None)
-    members["user"] = msgspec.Raw(_encode(user))
-    return _encode(members)

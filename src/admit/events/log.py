@@ -14,7 +14,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from admit import clock
 from admit.events import subscriptions
-from admit.events.catalog import PERSONAL, Data, impersonal, without_person
+from admit.events.catalog import Data
+from admit.events.privacy import PERSONAL, impersonal, without_person
 from admit.events.subscriptions import Fact
 from admit.storage.lookups import Lookup
 from admit.storage.rows import Change, Insertion

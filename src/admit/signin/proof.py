@@ -8,6 +8,7 @@ from typing import Literal, assert_never
 import msgspec
 
 from admit.accounts.apps import App
+from admit.accounts.devices import NOT_SENT, DeviceSent
 from admit.accounts.keys import PublicKey
 from admit.errors import Forbidden, InvalidRequest
 from admit.events.catalog import SignIn
@@ -29,7 +30,8 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     """Who is at the door, and how we know.
 
     `user_id` is who that is in the app. `email` is "" when unknown, and `email_verified` tells whether the
-    person, or an API client for them, has proven it. Without a `public_key` there is no session to refresh.
+    person, or an API client for them, has proven it. `device` is what the client says of where it runs.
+    Without a `public_key` there is no session to refresh.
     """
 
     method: Method
@@ -40,6 +42,7 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     email_verified: bool
     name: str = ""
     intent: Intent = ""
+    device: DeviceSent = NOT_SENT
     public_key: PublicKey | None = None
     client_id: str | None = None
     scopes: tuple[str, ...] = PERSON_SCOPES

@@ -5,7 +5,7 @@ from msgspec import UNSET, UnsetType
 from starlette.responses import Response
 
 from admit.accounts import apps
-from admit.accounts.app_settings import check_settings
+from admit.accounts.app_settings import WhenDevicesFull, check_settings
 from admit.web.admin_api import view_of
 from admit.web.admin_types import AppView
 from admit.web.operations import Call
@@ -20,6 +20,11 @@ class SettingsChange(
     eval_days: int | UnsetType = UNSET
     refuse_hopeless_at_step_1: bool | UnsetType = UNSET
     mail_sender: str | UnsetType = UNSET
+    devices_max: int | UnsetType = UNSET
+    when_devices_full: WhenDevicesFull | UnsetType = UNSET
+    count_derived_devices: bool | UnsetType = UNSET
+    session_idle_days: int | UnsetType = UNSET
+    enrollment_link: str | UnsetType = UNSET
 
 
 async def change_some_settings(call: Call) -> Response:

@@ -20,7 +20,10 @@ _EXPOSED = (
 )
 _PREFLIGHT = (
     (b"access-control-allow-methods", b"GET, POST, PUT, DELETE"),
-    (b"access-control-allow-headers", b"Authorization, Content-Type"),
+    (
+        b"access-control-allow-headers",
+        b"Authorization, Content-Type, X-Device-Id, X-Device-Label, X-Device-Platform",
+    ),
     (b"access-control-max-age", str(MAX_AGE_SECONDS).encode()),
 )
 

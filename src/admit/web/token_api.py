@@ -5,11 +5,13 @@ from functools import partial
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 from starlette.responses import Response
 
 from admit.accounts.alerts import Alert, alerts_for
 from admit.accounts.apps import App
 from admit.accounts.client_handover import CONNECT_CLIENT, NOBODY_HERE, may_connect
+from admit.accounts.devices import DeviceSent
 from admit.accounts.keys import PublicKey, parse_public_key
 from admit.clock import DAY_MS
 from admit.enrollment import visits
@@ -20,6 +22,7 @@ from admit.signin import client_credentials, refresh, spans
 from admit.signin.client_credentials import Claims, ClientItself
 from admit.signin.proof import Intent, Visit, scopes_of_person
 from admit.signin.refresh import Refreshed, SignedRefresh
+from admit.web.device_headers import device_of
 from admit.web.operations import Call, Operation
 from admit.web.rate_limits import count_token
 from admit.web.token_answers import (
@@ -38,11 +41,15 @@ TOKEN_BYTES_MAX = 65_536
 
 
 class TokenRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """The fields of all grants; each grant asks for those that it needs. Others are ignored."""
+    """The fields of all grants; each grant asks for those that it needs. Others are ignored.
+
+    A client that cannot send `device` may send the headers X-Device-Id, X-Device-Label, X-Device-Platform.
+    """
 
     grant_type: str
     scopes: tuple[str, ...] = ()
     public_key: str | None = None
+    device: DeviceSent | None = None
     email: str | None = None
     demo_user: str | None = None
     intent: Intent | None = None
@@ -101,7 +108,7 @@ async def _mail_code(call: Call, app: App, request: TokenRequest) -> OtpSent:
 
 
 async def _redeem_code(call: Call, app: App, request: TokenRequest) -> Tokens:
-    gateway = call.gateway
+    gateway, device = call.gateway, device_of(call, request.device)
     proof = await gateway.codes.check(
         app,
         otp_id=_needed(request.otp_id, "otp_id"),
@@ -116,7 +123,7 @@ async def _redeem_code(call: Call, app: App, request: TokenRequest) -> Tokens:
         await count_token(call, app, proof.actor or proof.user_ids[0])
         return await _visit(call, app, proof)
     await count_token(call, app, proof.user_id)
-    login = await gateway.door.admit(app, proof)
+    login = await gateway.door.admit(app, replace(proof, device=device))
     return tokens_of_user(
         gateway, app, login.user, login.session, proof.scopes, alerts=_alerts(call, app, login)
     )
@@ -157,7 +164,7 @@ async def _redeem_connect_code(call: Call, app: App, request: TokenRequest) -> T
 
 
 async def _client_credentials(call: Call, app: App, request: TokenRequest) -> Tokens:
-    gateway = call.gateway
+    gateway, device = call.gateway, device_of(call, request.device)
     presented = client_credentials.credentials_of(
         request.client_id, request.client_secret, call.header("authorization")
     )
@@ -176,7 +183,7 @@ async def _client_credentials(call: Call, app: App, request: TokenRequest) -> To
         await count_token(call, app, proof.client_id)
         return tokens_of_client(gateway, app, proof.client_id, proof.scopes, lifetime)
     await count_token(call, app, proof.user_id)
-    login = await gateway.door.admit(app, proof)
+    login = await gateway.door.admit(app, replace(proof, device=device))
     return tokens_of_user(
         gateway,
         app,
@@ -262,6 +269,8 @@ OPERATIONS = (
             "USER_NOT_REGISTERED",
             "USER_NOT_ACCEPTED",
             "USER_DEACTIVATED",
+            "USER_LOCKED",
+            "DEVICE_LIMIT_REACHED",
             "WEBHOOK_ERROR",
             Forbidden.code,
             "not_an_owner",

@@ -131,10 +131,13 @@ def upgrade() -> None:
         sa.Column("device_id", TEXT, nullable=False),
         sa.Column("derived", TEXT, nullable=False),
         sa.Column("key_thumbprint", TEXT, nullable=False),
+        sa.Column("label", TEXT, nullable=False),
+        sa.Column("about", TEXT, nullable=False),
         sa.Column("first_seen_at", sa.BigInteger(), nullable=False),
         sa.Column("last_seen_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("app_id", "uid", "device_id", name=op.f("pk_devices")),
     )
+    op.create_index(op.f("ix_devices_app_id_device_id"), "devices", ["app_id", "device_id"], unique=False)
     op.create_table(
         "email_codes",
         sa.Column("app_id", TEXT, nullable=False),
@@ -420,6 +423,7 @@ def upgrade() -> None:
         sa.Column("device_id", TEXT, nullable=False),
         sa.Column("ordinal", sa.BigInteger(), nullable=False),
         sa.Column("state", TEXT, nullable=False),
+        sa.Column("reason", TEXT, nullable=False),
         sa.Column("public_key", TEXT, nullable=False),
         sa.Column("key_thumbprint", TEXT, nullable=False),
         sa.Column("client_id", TEXT, nullable=True),
@@ -430,10 +434,26 @@ def upgrade() -> None:
         sa.Column("signed_out_at", sa.BigInteger(), nullable=True),
         sa.Column("refresh_until", sa.BigInteger(), nullable=False),
         sa.Column("newest_stamp", sa.BigInteger(), nullable=False),
+        sa.Column("connected_at", sa.BigInteger(), nullable=False),
+        sa.Column("wiped_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("app_id", "session_id", name=op.f("pk_sessions")),
         sa.UniqueConstraint(
             "app_id", "uid", "device_id", "ordinal", name=op.f("uq_sessions_app_id_uid_device_id_ordinal")
         ),
+    )
+    op.create_index(
+        op.f("ix_sessions_app_id_uid_created_at_session_id"),
+        "sessions",
+        ["app_id", "uid", "created_at", "session_id"],
+        unique=False,
+    )
+    op.create_index(
+        "ix_sessions_refresh_until",
+        "sessions",
+        ["refresh_until"],
+        unique=False,
+        postgresql_where=sa.text("state = 'ENROLLED'"),
+        sqlite_where=sa.text("state = 'ENROLLED'"),
     )
     op.create_table(
         "signing_keys",
@@ -496,6 +516,8 @@ def upgrade() -> None:
         sa.Column("active_day", sa.BigInteger(), nullable=False),
         sa.Column("deactivated_at", sa.BigInteger(), nullable=True),
         sa.Column("expired_at", sa.BigInteger(), nullable=True),
+        sa.Column("locked_at", sa.BigInteger(), nullable=True),
+        sa.Column("devices_max", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("app_id", "uid", name=op.f("pk_users")),
         sa.UniqueConstraint("app_id", "user_id", name=op.f("uq_users_app_id_user_id")),
     )
