@@ -1,6 +1,7 @@
 """The limit to devices: who is refused, or whom it locks, and that no two take the last place."""
 
 import asyncio
+import threading
 from functools import partial
 from typing import Any
 
@@ -183,18 +184,25 @@ async def test_two_devices_on_two_servers_do_not_both_take_the_last_place(
     postgres_url: str, settings: AppSettings
 ) -> None:
     servers = [Database(postgres_url) for _ in range(2)]
+    decided, commit = threading.Event(), threading.Event()
+
+    def slow(tx: Transaction) -> None:
+        session_opening.open_or_renew(tx, [on(ada, "second", settings)])
+        decided.set()
+        commit.wait(10)
+
     try:
         ada = await resident(servers[0])
         await enroll(servers[0], on(ada, "first", settings))
-        for turn in range(20):
-            names = [f"{turn}-{number}" for number in range(6)]
-            await asyncio.gather(
-                *(
-                    enroll(servers[place % 2], on(ada, name, settings, turn))
-                    for place, name in enumerate(names)
-                )
-            )
-            assert await servers[0].read(partial(_enrolled, user=ada)) == 2
+
+        second = asyncio.create_task(servers[0].write(slow))
+        await asyncio.to_thread(decided.wait, 10)
+        third = asyncio.create_task(enroll(servers[1], on(ada, "third", settings)))
+        await asyncio.wait({third}, timeout=0.5)
+        commit.set()
+        await asyncio.gather(second, third)
+
+        assert await servers[0].read(partial(_enrolled, user=ada)) == 2
     finally:
         for server in servers:
             await asyncio.to_thread(server.close)
