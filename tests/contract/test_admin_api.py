@@ -11,6 +11,19 @@ from tests.contract.served import ORIGIN, Answered, Served
 
 OWNER = "owner@example.com"
 
+DEFAULTS = {
+    "eval_days": 30,
+    "refuse_hopeless_at_step_1": False,
+    "mail_sender": "",
+    "mail_templates": None,
+    "warn_days": 0,
+    "devices_max": 0,
+    "when_devices_full": "refuse",
+    "count_derived_devices": True,
+    "session_idle_days": 0,
+    "enrollment_link": "",
+}
+
 
 async def api(
     served: Served, method: str, path: str, body: object = None, token: str | None = None
@@ -40,13 +53,7 @@ async def test_new_app_is_shown_whole_and_without_secrets(served: Served) -> Non
         "user_ids": "email",
         "policy": {"kind": "eval", "domains": [], "url": "", "timeout_seconds": 5.0, "on_failure": "refuse"},
         "policy_version": 1,
-        "settings": {
-            "eval_days": 30,
-            "refuse_hopeless_at_step_1": False,
-            "mail_sender": "",
-            "mail_templates": None,
-            "warn_days": 0,
-        },
+        "settings": DEFAULTS,
         "owners": [OWNER],
         "origins": [],
         "clients": [],
@@ -255,7 +262,7 @@ async def test_settings_are_replaced_and_checked(served: Served) -> None:
         },
     }
     put = await api(served, "PUT", "apps/notes/settings", settings)
-    assert put.json["settings"] == settings | {"refuse_hopeless_at_step_1": False, "warn_days": 0}
+    assert put.json["settings"] == DEFAULTS | settings
     broken = {"subject": "x", "text": "{{ otp", "html": ""}
     for wrong in (
         {"eval_days": -1},

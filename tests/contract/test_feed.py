@@ -259,7 +259,7 @@ async def test_who_waits_is_told_at_once_and_who_need_not_wait_does_not(
 async def test_who_waits_in_vain_gets_a_cursor_behind_what_did_not_fit(
     database: Database, desk: News
 ) -> None:
-    waiting = asyncio.create_task(desk.page(of(RARE), LATEST, 0.5))
+    waiting = asyncio.create_task(desk.page(of(RARE), LATEST, 3))
     await waits(desk, 1)
     await record(database, fact(), fact())
 

@@ -27,8 +27,9 @@ def names_in(value: Any) -> list[str]:
 def test_these_are_the_types_that_endpoints_may_ask_for() -> None:
     assert " ".join(TYPES) == (
         "user.enrolled user.refused user.updated user.upgraded user.expired user.deactivated "
-        "user.reactivated user.deleted user.impersonated device.enrolled session.started session.locked "
-        "session.unlocked session.wiped session.ended endpoint.failing endpoint.disabled test.ping"
+        "user.reactivated user.locked user.unlocked user.deleted user.impersonated device.enrolled "
+        "device.refused session.started session.locked session.unlocked session.wiped session.wipe_confirmed "
+        "session.ended endpoint.failing endpoint.disabled test.ping"
     )
 
 
