@@ -299,7 +299,7 @@ async def test_messages_that_mean_nothing_here_change_nothing(door: Served, home
 async def test_client_that_does_not_read_loses_its_socket(
     door: Served, home: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = sockets.Socket(home, (home.app_id, "ada@example.com"), "")
+    one = sockets.Socket(home, None, "")
     for _ in range(sockets.OUTBOX_MAX + 1):
         one.say(sockets.PONG)
     (last,) = [one.outbox.get_nowait() for _ in range(one.outbox.qsize())]
@@ -308,7 +308,7 @@ async def test_client_that_does_not_read_loses_its_socket(
 
 
 async def test_many_changes_are_one_message_until_it_is_sent(home: App) -> None:
-    one = sockets.Socket(home, (home.app_id, "ada@example.com"), "")
+    one = sockets.Socket(home, None, "")
     for _ in range(100):
         one.refresh()
     assert one.outbox.qsize() == 1

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from sqlalchemy import event
 
 from admit import clock
-from admit.accounts import facts, session_ends, session_opening
+from admit.accounts import facts, session_opening, session_states
 from admit.accounts.keys import PublicKey
 from admit.accounts.session_opening import Opened, OpenSession
 from admit.accounts.user_edits import UserChange
@@ -106,7 +106,9 @@ async def test_device_that_enrolls_again_is_told_again_with_the_next_ordinal(dat
     ada = person()
     await move_in(database, ada)
     (first,) = await enroll(database, login(ada))
-    await database.write(lambda tx: session_ends.end(tx, APP, first.session.session_id, NOW + 1))
+    await database.write(
+        lambda tx: session_states.end(tx, APP, first.session.session_id, NOW + 1, "logged_out")
+    )
     await enroll(database, login(ada, now=NOW + 2))
     await enroll(database, login(ada, now=NOW + 3, public_key=key("another")))
 

@@ -12,8 +12,8 @@ from admit.accounts import session_opening, sessions, users
 from admit.accounts.app_settings import AppSettings
 from admit.accounts.apps import App, load_app
 from admit.accounts.clients import create_client, revoke_client, rotate_client
-from admit.accounts.session_ends import end
 from admit.accounts.session_opening import Opened, OpenSession
+from admit.accounts.session_states import end
 from admit.accounts.sessions import Session
 from admit.accounts.tokens import Mint
 from admit.accounts.users import NewUser, User, new_user
@@ -217,8 +217,8 @@ async def test_an_ended_or_unknown_session_does_not_go_on(home: Home) -> None:
     token = home.mint.refresh(app_id=home.app.app_id, session_id="ses_unknown", expires_at=REFRESH_UNTIL)
     assert await home.outcome(home.signed(token=token)) == "invalid_grant"
     ended = home.session.session_id
-    assert await home.db.write(lambda tx: end(tx, home.app.app_id, ended, NOON))
-    assert await home.outcome() == "invalid_grant"
+    assert await home.db.write(lambda tx: end(tx, home.app.app_id, ended, NOON, "logged_out"))
+    assert await home.outcome() == "session_ended"
 
 
 async def test_a_session_does_not_outlive_its_end(home: Home) -> None:

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from admit.accounts import tables
 from admit.accounts.refreshes import REPEAT_MS, Accepted, NotAccepted, Refresh, accept_refresh
-from admit.accounts.session_ends import end
+from admit.accounts.session_states import end
 from admit.accounts.sessions import Session
 from admit.accounts.user_changes import write_many
 from admit.accounts.user_deletion import delete_user
@@ -114,7 +114,7 @@ async def test_stale_is_judged_by_what_came_before_in_the_same_list(database: Da
         ({"session_id": "ses_unknown"}, "unknown"),
         ({"app_id": "app_other"}, "unknown"),
         ({"key_thumbprint": "stranger"}, "other_key"),
-        ({"now": NOW + 180 * DAY_MS}, "past_end"),
+        ({"now": NOW + 180 * DAY_MS}, "session_ended"),
         ({"session_id": "\x00"}, "unknown"),
     ],
 )
@@ -131,9 +131,9 @@ async def test_request_that_does_not_fit_the_session_is_refused_and_changes_noth
 
 async def test_ended_session_is_not_refreshed(database: Database) -> None:
     session = await enrolled(database)
-    await database.write(lambda tx: end(tx, APP, session.session_id, NOW))
+    await database.write(lambda tx: end(tx, APP, session.session_id, NOW, "logged_out"))
 
-    assert await ask(database, refresh(session)) == NotAccepted("ended")
+    assert await ask(database, refresh(session)) == NotAccepted("session_ended")
 
 
 async def test_session_of_a_deleted_user_is_unknown(database: Database) -> None:
@@ -291,12 +291,12 @@ async def test_lock_during_refreshes_lets_none_pass_that_comes_later(postgres_ur
 
     *outcomes, ended = await asyncio.gather(
         *(refresh_on(turn) for turn in range(20)),
-        servers[1].write(lambda tx: end(tx, APP, session.session_id, NOW)),
+        servers[1].write(lambda tx: end(tx, APP, session.session_id, NOW, "logged_out")),
     )
 
     assert ended
-    assert all(isinstance(each, Accepted) or each == NotAccepted("ended") for each in outcomes)
-    assert [await refresh_on(turn) for turn in (0, 1)] == [NotAccepted("ended")] * 2
+    assert all(isinstance(each, Accepted) or each == NotAccepted("session_ended") for each in outcomes)
+    assert [await refresh_on(turn) for turn in (0, 1)] == [NotAccepted("session_ended")] * 2
     for server in servers:
         server.close()
 
@@ -320,3 +320,25 @@ async def test_logins_and_refreshes_on_two_servers_do_not_wait_for_each_other(po
     assert {user.eval_days_left for user in found if user is not None} == {30 - 14}
     for server in servers:
         server.close()
+
+
+async def test_refresh_costs_one_statement_to_read_and_one_to_write(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = await enrolled(database)
+    execute, executed = Transaction.execute, 0
+
+    def counted(tx: Transaction, *arguments: Any) -> Any:
+        nonlocal executed
+        executed += 1
+        return execute(tx, *arguments)
+
+    def statements(tx: Transaction) -> int:
+        before = executed
+        (outcome,) = accept_refresh(tx, [refresh(session, NOW + 1)])
+        assert isinstance(outcome, Accepted)
+        return executed - before
+
+    monkeypatch.setattr(Transaction, "execute", counted)
+
+    assert await database.write(statements) == 2

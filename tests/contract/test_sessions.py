@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from admit.accounts import session_ends, session_opening, sessions, tables
+from admit.accounts import session_opening, session_states, sessions, tables
 from admit.accounts.session_opening import NoSession, Opened
 from admit.accounts.sessions import Session
 from admit.clock import iso_date
@@ -238,7 +238,7 @@ async def test_ended_session_is_told_once(database: Database) -> None:
     opened = await sign_in(database, login(ada))
     session_id = opened.session.session_id
 
-    end = partial(session_ends.end, app_id=APP, session_id=session_id, now=NOW + 5)
+    end = partial(session_states.end, app_id=APP, session_id=session_id, now=NOW + 5, reason="logged_out")
     outcomes = [await database.write(end) for _ in range(2)]
 
     assert outcomes == [True, False]

@@ -5,7 +5,7 @@ import threading
 from functools import partial
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import BigInteger, bindparam, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 
@@ -26,6 +26,11 @@ RENEW_OF_CLIENTS = Change(
 )
 FIND = Lookup(select(user_words), (user_words.c.app_id, user_words.c.word))
 FIND_WITH_UID = Lookup(select(user_words), (user_words.c.app_id, user_words.c.word, user_words.c.uid))
+FIRST_OF_EACH = Lookup(
+    select(user_words).order_by(user_words.c.uid.desc()),
+    (user_words.c.app_id, user_words.c.word),
+    each_max=bindparam("most", type_=BigInteger),
+)
 LOCK = Lookup(select(user_words), (user_words.c.app_id, user_words.c.word), lock=True)
 
 STRANGE = [
@@ -60,6 +65,17 @@ async def test_every_text_comes_back_as_it_was_and_is_found_by_itself_alone(data
     } == set(rows)
 
 
+async def test_of_each_key_no_more_than_the_first_rows_are_found(database: Database) -> None:
+    rows = [("app", word, f"uid{number}") for word in ("ada", "b'ob") for number in range(9)]
+    await database.write(partial(Transaction.write, statement=ADD, rows=[*rows, ("other", "ada", "uid8")]))
+    keys = [("app", "ada"), ("app", "b'ob"), ("app", "nobody")]
+
+    for most in (1, 3, 100):
+        found = await database.read(partial(FIRST_OF_EACH.rows, keys=keys, most=most))
+        assert {tuple(each) for each in found} == {row for row in rows if int(row[2][3:]) >= 9 - most}
+        assert len(found) == 2 * min(most, 9)
+
+
 async def test_missing_values_and_large_numbers_are_kept(database: Database) -> None:
     row = (
         "app",
@@ -68,6 +84,7 @@ async def test_missing_values_and_large_numbers_are_kept(database: Database) -> 
         "dev",
         2**62,
         "ENROLLED",
+        "",
         "pem",
         "thumb",
         None,
@@ -78,6 +95,8 @@ async def test_missing_values_and_large_numbers_are_kept(database: Database) -> 
         None,
         2**53,
         0,
+        0,
+        None,
     )
 
     await database.write(partial(Transaction.write, statement=ADD_SESSIONS, rows=[row]))
@@ -139,8 +158,8 @@ async def test_a_statement_that_fails_in_the_middle_leaves_nothing(database: Dat
 
 def _session(name: str) -> tuple[object, ...]:
     return (
-        *("app", f"ses_{name}", "uid", "dev", ord(name), "ENROLLED", "pem", "thumb", "old", None, ""),
-        *(1, 1, None, 1, 0),
+        *("app", f"ses_{name}", "uid", "dev", ord(name), "ENROLLED", "", "pem", "thumb", "old"),
+        *(None, "", 1, 1, None, 1, 0, 0, None),
     )
 
 

@@ -1,10 +1,12 @@
 """What events tell of the people of this room, their devices and sessions."""
 
+from typing import assert_never
+
 from msgspec import UNSET
 from msgspec.structs import replace
 
 from admit.accounts.devices import Device
-from admit.accounts.session_opening import Closed, NoSession, Opened
+from admit.accounts.session_opening import NoSession, Opened
 from admit.accounts.sessions import Session
 from admit.accounts.users import User
 from admit.clock import iso_date
@@ -17,6 +19,9 @@ from admit.events.catalog import (
     SessionEnded,
     SessionLocked,
     SessionStarted,
+    SessionUnlocked,
+    SessionWipeConfirmed,
+    SessionWiped,
     SignIn,
     UserEnrolled,
     UserImpersonated,
@@ -42,7 +47,7 @@ def record_start(
     if not opened.opened:
         return
     for closed in opened.closed:
-        record(tx, opened.user, _closing(opened.user, closed), now)
+        record_state(tx, opened.user, closed.device, closed.session, now)
     for data in _start(opened, sign_in, verdict):
         record(tx, opened.user, data, now)
 
@@ -58,6 +63,17 @@ def record_refusal(tx: Transaction, refused: NoSession, sign_in: SignIn, now: in
         user=person_of(refused.user), device=device, sign_in=sign_in, devices_max=refused.devices_max
     )
     record(tx, refused.user, data, now)
+
+
+def record_state(tx: Transaction, user: User, device: Device, session: Session, now: int) -> None:
+    """Records what a session has just become: locked, unlocked, wiped or ended."""
+    record(tx, user, _state(user, device, session), now)
+
+
+def record_wiped(tx: Transaction, user: User, device: Device, session: Session, now: int) -> None:
+    """Records that a wiped device says to have erased what it held."""
+    data = SessionWipeConfirmed(user=person_of(user), device=device_of(device), session=session_of(session))
+    record(tx, user, data, now)
 
 
 def person_of(user: User) -> catalog.Person:
@@ -107,12 +123,19 @@ def _start(opened: Opened, sign_in: SignIn, verdict: Verdict | None) -> list[Dat
     ]
 
 
-def _closing(user: User, closed: Closed) -> Data:
-    """That a session was ended or locked by a login elsewhere, or by the next one on its device."""
-    person, device, session = person_of(user), device_of(closed.device), session_of(closed.session)
-    if closed.session.reason == "device_limit":
-        return SessionLocked(user=person, device=device, session=session, reason="device_limit")
-    return SessionEnded(user=person, device=device, session=session, reason="replaced")
+def _state(user: User, device: Device, session: Session) -> Data:
+    person, where, which = person_of(user), device_of(device), session_of(session)
+    match session.reason:
+        case "":
+            return SessionUnlocked(user=person, device=where, session=which)
+        case "wiped":
+            return SessionWiped(user=person, device=where, session=which)
+        case "locked" | "user_locked" | "device_limit" | "reauthenticate" as lock:
+            return SessionLocked(user=person, device=where, session=which, reason=lock)
+        case "logged_out" | "replaced" | "expired" | "inactive" as end:
+            return SessionEnded(user=person, device=where, session=which, reason=end)
+        case _:
+            assert_never(session.reason)
 
 
 def _device_opened(opened: Opened) -> catalog.Device:

@@ -5,36 +5,36 @@ from typing import Literal
 
 import msgspec
 from msgspec.structs import replace
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, case, update
 
 from admit.accounts import active_days, former_keys
 from admit.accounts.former_keys import FormerKey
 from admit.accounts.keys import PublicKey
-from admit.accounts.sessions import SESSION_COLUMNS, Session, session_of
-from admit.accounts.tables import sessions, users
-from admit.accounts.users import USER_COLUMNS, Key, User, by_uid, user_of
-from admit.storage.lookups import Lookup
+from admit.accounts.session_standing import End, end_of, tenants_by_key
+from admit.accounts.sessions import Session
+from admit.accounts.tables import sessions
+from admit.accounts.users import Key, User, by_uid
 from admit.storage.rows import Change
 from admit.storage.transaction import Transaction
 
 REPEAT_MS = 60_000
 """How far behind the newest accepted time a request may lie: two tabs send the same one, and clocks jump."""
 
-SESSIONS_WITH_USERS = Lookup(
-    select(*USER_COLUMNS, *SESSION_COLUMNS).join_from(
-        sessions, users, (users.c.app_id == sessions.c.app_id) & (users.c.uid == sessions.c.uid)
-    ),
-    (sessions.c.app_id, sessions.c.session_id),
-)
-# Two processes may accept at once; the stamp never goes back.
+# Two processes may accept at once, and one may end the session meanwhile; neither time goes back.
 KEEP_STAMP = (
     update(sessions)
     .where(
         sessions.c.app_id == bindparam("of_app"),
         sessions.c.session_id == bindparam("of_session"),
+        sessions.c.state == "ENROLLED",
         sessions.c.newest_stamp < bindparam("stamp"),
     )
-    .values(newest_stamp=bindparam("stamp"))
+    .values(
+        newest_stamp=bindparam("stamp"),
+        connected_at=case(
+            (sessions.c.connected_at < bindparam("heard"), bindparam("heard")), else_=sessions.c.connected_at
+        ),
+    )
 )
 KEEP_KEY = Change(
     sessions,
@@ -47,6 +47,7 @@ class Refresh(msgspec.Struct, frozen=True, kw_only=True):
     """A refresh with a signature of the key with this thumbprint; `time_stamp` is what was signed.
 
     `new_key`: what the session's key is to be from now on. The signature says nothing of it.
+    `session_idle_days`: the app's setting.
     """
 
     app_id: str
@@ -55,6 +56,7 @@ class Refresh(msgspec.Struct, frozen=True, kw_only=True):
     time_stamp: int
     now: int
     new_key: PublicKey | None = None
+    session_idle_days: int = 0
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -64,15 +66,18 @@ class Accepted(msgspec.Struct, frozen=True):
     session: Session
 
 
+Reason = End | Literal["unknown", "other_key", "stale", "used"]
+
+
 class NotAccepted(msgspec.Struct, frozen=True):
     """The session does not go on; nothing was changed.
 
-    unknown: no such session, or its user was deleted. ended: locked or wiped. other_key: the signature is not
-    of this session's key. past_end: refresh_until is over. stale: too far behind the newest time stamp.
+    unknown: no such session, or its user was deleted. One of `End`: it was locked, wiped or has ended.
+    other_key: the signature is not of this session's key. stale: too far behind the newest time stamp.
     used: a new key was asked for under a time stamp that had been accepted before.
     """
 
-    reason: Literal["unknown", "ended", "other_key", "past_end", "stale", "used"]
+    reason: Reason
 
 
 def accept_refresh(tx: Transaction, items: Sequence[Refresh]) -> list[Accepted | NotAccepted]:
@@ -86,7 +91,7 @@ def accept_refresh(tx: Transaction, items: Sequence[Refresh]) -> list[Accepted |
     former = former_keys.of_others(tx, [(_key(item), item.key_thumbprint) for item in items], found)
     outcomes: list[Session | NotAccepted] = []
     for item in items:
-        outcome = _decide(current.get(_key(item)), former.get(_key(item)), item)
+        outcome = _decide(current.get(_key(item)), people, former.get(_key(item)), item)
         if isinstance(outcome, Session):
             if outcome.key_thumbprint != (before := current[_key(item)]).key_thumbprint:
                 former[_key(item)] = FormerKey.of(before, until=item.now + REPEAT_MS)
@@ -95,32 +100,36 @@ def accept_refresh(tx: Transaction, items: Sequence[Refresh]) -> list[Accepted |
     # Users before sessions, as logins lock them: two processes must not wait for each other.
     counted = active_days.count_days(tx, _seen(items, outcomes, people))
     changed = [session for key, session in sorted(current.items()) if session is not found[key]]
-    _keep_stamps(tx, changed)
+    overtaken = {} if _keep_stamps(tx, changed) else _ends_meanwhile(tx, items)
     renewed = [each for each in changed if each.key_thumbprint != found[_key(each)].key_thumbprint]
     _keep_keys(tx, renewed, former)
-    return [_answer(outcome, people | counted) for outcome in outcomes]
+    people |= counted
+    return [
+        outcome
+        if isinstance(outcome, NotAccepted)
+        else overtaken.get(_key(outcome)) or _answer(outcome, people)
+        for outcome in outcomes
+    ]
 
 
 def _hold_renewals(tx: Transaction, items: Sequence[Refresh]) -> None:
     """Holds the users whose sessions get a new key: of two renewals at once one is first, on any process."""
     renewals = [_key(item) for item in items if item.new_key is not None]
     if renewals:
-        rows = SESSIONS_WITH_USERS.rows(tx, renewals)
-        by_uid(tx, {(user.app_id, user.uid) for user in map(user_of, rows)}, lock=True)
+        tenants = tenants_by_key(tx, renewals).values()
+        by_uid(tx, {(tenant.user.app_id, tenant.user.uid) for tenant in tenants}, lock=True)
 
 
 def _found(tx: Transaction, items: Sequence[Refresh]) -> tuple[dict[Key, Session], dict[Key, User]]:
     """The sessions by (app_id, session_id), and their users by (app_id, uid)."""
-    found: dict[Key, Session] = {}
-    people: dict[Key, User] = {}
-    for row in SESSIONS_WITH_USERS.rows(tx, map(_key, items)):
-        user, session = user_of(row), session_of(row[len(USER_COLUMNS) :])
-        found[session.app_id, session.session_id] = session
-        people[user.app_id, user.uid] = user
-    return found, people
+    tenants = tenants_by_key(tx, [_key(item) for item in items])
+    found = {key: tenant.session for key, tenant in tenants.items()}
+    return found, {(tenant.user.app_id, tenant.user.uid): tenant.user for tenant in tenants.values()}
 
 
-def _decide(session: Session | None, former: FormerKey | None, item: Refresh) -> Session | NotAccepted:
+def _decide(
+    session: Session | None, people: Mapping[Key, User], former: FormerKey | None, item: Refresh
+) -> Session | NotAccepted:
     """The session as it goes on, or why it does not. Pure.
 
     The key before the last renewal may finish what it had begun: repeat its renewal, whose answer was lost,
@@ -128,13 +137,12 @@ def _decide(session: Session | None, former: FormerKey | None, item: Refresh) ->
     """
     if session is None:
         return NotAccepted("unknown")
-    if session.state != "ENROLLED":
-        return NotAccepted("ended")
+    user = people[session.app_id, session.uid]
+    if (end := end_of(session, user, now=item.now, idle_days=item.session_idle_days)) is not None:
+        return NotAccepted(end)
     is_former = former is not None and former.holds(item.key_thumbprint, item.now)
     if session.key_thumbprint != item.key_thumbprint and not is_former:
         return NotAccepted("other_key")
-    if session.refresh_until <= item.now:
-        return NotAccepted("past_end")
     if item.time_stamp < session.newest_stamp - REPEAT_MS:
         return NotAccepted("stale")
     is_new = item.time_stamp > session.newest_stamp
@@ -145,7 +153,9 @@ def _decide(session: Session | None, former: FormerKey | None, item: Refresh) ->
         if not is_new:
             return NotAccepted("used")
         session = replace(session, public_key=item.new_key.pem, key_thumbprint=item.new_key.thumbprint)
-    return replace(session, newest_stamp=item.time_stamp) if is_new else session
+    if not is_new:
+        return session
+    return replace(session, newest_stamp=item.time_stamp, connected_at=max(session.connected_at, item.now))
 
 
 def _seen(
@@ -159,15 +169,33 @@ def _seen(
     ]
 
 
-def _keep_stamps(tx: Transaction, newer: Sequence[Session]) -> None:
-    if newer:
-        tx.execute(
-            KEEP_STAMP,
-            [
-                {"of_app": each.app_id, "of_session": each.session_id, "stamp": each.newest_stamp}
-                for each in newer
-            ],
-        )
+def _keep_stamps(tx: Transaction, newer: Sequence[Session]) -> bool:
+    """Writes what the sessions have accepted. False: another process has changed some of them meanwhile."""
+    if not newer:
+        return True
+    rows = [
+        {
+            "of_app": each.app_id,
+            "of_session": each.session_id,
+            "stamp": each.newest_stamp,
+            "heard": each.connected_at,
+        }
+        for each in newer
+    ]
+    return tx.execute(KEEP_STAMP, rows).rowcount == len(rows)
+
+
+def _ends_meanwhile(tx: Transaction, items: Sequence[Refresh]) -> dict[Key, NotAccepted]:
+    """Which sessions of `items` do not go on, now that who had changed them meanwhile has committed."""
+    tenants = tenants_by_key(tx, [_key(item) for item in items])
+    ends: dict[Key, NotAccepted] = {}
+    for item in items:
+        key = _key(item)
+        if (tenant := tenants.get(key)) is None:
+            ends[key] = NotAccepted("unknown")
+        elif end := end_of(tenant.session, tenant.user, now=item.now, idle_days=item.session_idle_days):
+            ends[key] = NotAccepted(end)
+    return ends
 
 
 def _keep_keys(tx: Transaction, renewed: Sequence[Session], former: Mapping[Key, FormerKey]) -> None:
@@ -176,9 +204,7 @@ def _keep_keys(tx: Transaction, renewed: Sequence[Session], former: Mapping[Key,
     former_keys.keep(tx, [former[_key(each)] for each in renewed])
 
 
-def _answer(outcome: Session | NotAccepted, people: Mapping[Key, User]) -> Accepted | NotAccepted:
-    if isinstance(outcome, NotAccepted):
-        return outcome
+def _answer(outcome: Session, people: Mapping[Key, User]) -> Accepted | NotAccepted:
     user = people.get((outcome.app_id, outcome.uid))
     return NotAccepted("unknown") if user is None else Accepted(user, outcome)
 

@@ -127,6 +127,15 @@ Index(
     sqlite_where=users.c.deactivated_at.is_not(None),
 )
 
+Index(
+    "ix_users_locked",
+    users.c.app_id,
+    users.c.created_at,
+    users.c.user_id,
+    postgresql_where=users.c.locked_at.is_not(None),
+    sqlite_where=users.c.locked_at.is_not(None),
+)
+
 seats = Table(
     "seats",
     metadata,
@@ -172,7 +181,7 @@ devices = Table(
     moment("first_seen_at"),
     moment("last_seen_at"),
     PrimaryKeyConstraint("app_id", "uid", "device_id"),
-    Index(None, "app_id", "device_id"),
+    Index(None, "app_id", "device_id", "uid"),
 )
 
 sessions = Table(

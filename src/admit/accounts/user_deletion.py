@@ -3,10 +3,18 @@
 from enum import Enum
 from functools import partial
 
-from sqlalchemy import ColumnElement, Table, bindparam, delete, select
+from sqlalchemy import ColumnElement, Table, bindparam, delete, select, tuple_
 
 from admit.accounts import facts, seats, users
-from admit.accounts.tables import devices, former_keys, identities, sessions, user_words
+from admit.accounts.tables import (
+    devices,
+    enrollment_token_uses,
+    enrollment_tokens,
+    former_keys,
+    identities,
+    sessions,
+    user_words,
+)
 from admit.accounts.tables import users as users_table
 from admit.events import log, subscriptions
 from admit.events.catalog import Person, UserDeleted
@@ -15,7 +23,7 @@ from admit.storage.database import Database
 from admit.storage.transaction import Transaction
 
 SLICE_ROWS = 1_000
-UNITS = 2  # five kinds of rows, a slice of each
+UNITS = 2  # seven kinds of rows, a slice of each
 DROPPED = "The person was deleted before this was delivered."
 
 
@@ -31,6 +39,22 @@ SOME_DEVICES = delete(devices).where(
     _of_user(devices),
     devices.c.device_id.in_(select(devices.c.device_id).where(_of_user(devices)).limit(SLICE_ROWS)),
 )
+SOME_TOKENS = delete(enrollment_tokens).where(
+    _of_user(enrollment_tokens),
+    enrollment_tokens.c.token_id.in_(
+        select(enrollment_tokens.c.token_id).where(_of_user(enrollment_tokens)).limit(SLICE_ROWS)
+    ),
+)
+_use = tuple_(enrollment_token_uses.c.token_id, enrollment_token_uses.c.key_thumbprint)
+SOME_TOKEN_USES = delete(enrollment_token_uses).where(
+    _of_user(enrollment_token_uses),
+    _use.in_(
+        select(enrollment_token_uses.c.token_id, enrollment_token_uses.c.key_thumbprint)
+        .where(_of_user(enrollment_token_uses))
+        .limit(SLICE_ROWS)
+    ),
+)
+SOME_OF_EACH = (SOME_DEVICES, SOME_TOKENS, SOME_TOKEN_USES)
 WORDS = delete(user_words).where(_of_user(user_words))
 FORMER_KEYS = delete(former_keys).where(_of_user(former_keys))
 IDENTITIES = delete(identities).where(_of_user(identities))
@@ -72,7 +96,9 @@ def delete_slice(tx: Transaction, app_id: str, user_id: str, now: int) -> Deleti
     if user is None:
         return Deletion.UNKNOWN
     whose = {"app": app_id, "uid": user.uid}
-    gone = [tx.execute(statement, whose).rowcount for statement in (SOME_SESSIONS, SOME_DEVICES)]
+    if tx.execute(SOME_SESSIONS, whose).rowcount == SLICE_ROWS:
+        return Deletion.MORE  # no session is left without its device
+    gone = [tx.execute(statement, whose).rowcount for statement in SOME_OF_EACH]
     gone.append(log.erase(tx, app_id, user.uid, SLICE_ROWS))
     gone.append(emptying.drop(tx, app_id, user.uid, DROPPED, now, SLICE_ROWS))
     gone.append(attempts.erase_replies(tx, app_id, user.uid, SLICE_ROWS))

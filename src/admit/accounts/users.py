@@ -164,6 +164,12 @@ def by_user_id(tx: Transaction, keys: Iterable[Key], *, lock: bool = False) -> d
     return {(user.app_id, user.user_id): user for user in found}
 
 
+def find_each(tx: Transaction, keys: list[Key]) -> list[User | None]:
+    """The users with these (app_id, user_id); None for who is unknown. List form."""
+    found = by_user_id(tx, keys)
+    return [found.get(key) for key in keys]
+
+
 def by_uid(tx: Transaction, keys: Iterable[Key], *, lock: bool = False) -> dict[Key, User]:
     """The users with these (app_id, uid); who is unknown, or was deleted, is absent.
 

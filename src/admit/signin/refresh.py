@@ -9,11 +9,12 @@ from collections.abc import Sequence
 import msgspec
 import structlog
 
-from admit.accounts import former_keys, sessions
+from admit.accounts import former_keys
 from admit.accounts.acting import may_act_for_others
 from admit.accounts.apps import App
 from admit.accounts.keys import PublicKey, verify_rsa
-from admit.accounts.refreshes import Accepted, NotAccepted, Refresh, accept_refresh
+from admit.accounts.refreshes import Accepted, NotAccepted, Reason, Refresh, accept_refresh
+from admit.accounts.session_standing import SENTENCES, End, Tenant, end_of, find_tenants
 from admit.accounts.sessions import Session
 from admit.accounts.tokens import Mint
 from admit.accounts.users import User
@@ -60,27 +61,26 @@ class Refreshed(msgspec.Struct, frozen=True):
     scopes: tuple[str, ...]
 
 
+class Signed(msgspec.Struct, frozen=True):
+    """A request that a key of this session has signed: the present one, or the one that it replaced."""
+
+    tenant: Tenant
+    key_thumbprint: str
+
+
 async def refresh(db: Database, mint: Mint, clock: Clock, app: App, request: SignedRefresh) -> Refreshed:
     """Verifies the signature and continues the session.
 
     The same request may come again within a minute of the newest accepted one: two tabs send it at once.
-    Raises InvalidRequest, InvalidGrant, and Forbidden for scopes that the session does not have. Nothing is
-    revoked for a request that fails, or anybody could end anybody's session.
+    Raises InvalidRequest, InvalidGrant with the code of an `End` where the session does not go on, and
+    Forbidden for scopes that it does not have. Nothing is revoked for a request that fails, or anybody could
+    end anybody's session.
     """
-    if request.signing_algorithm != SIGNING_ALGORITHM:
-        raise InvalidRequest(OTHER_ALGORITHM)
-    now = clock()
-    token = mint.read_refresh(request.refresh_token)
-    if token.app_id != app.app_id:
-        raise _refused(app, token.session_id, "token", NOT_VALID_HERE)
-    if abs(now - request.time_stamp) > MARGIN_MS:
-        raise _refused(app, token.session_id, "clock", WRONG_CLOCK)
-    session = await db.read_together(sessions.find_each, (app.app_id, token.session_id))
-    if session is None:
-        raise _refused(app, token.session_id, "unknown", NOT_VALID_HERE)
-    signer = await _signer(db, session, request, now)
-    if signer is None:
-        raise _refused(app, session.session_id, "signature", WRONG_SIGNATURE)
+    signed = await verify(db, mint, clock, app, request)
+    session, now = signed.tenant.session, clock()
+    idle_days = app.settings.session_idle_days
+    if (end := end_of(session, signed.tenant.user, now=now, idle_days=idle_days)) is not None:
+        raise _ended(app, session.session_id, end)
     if not client_still_vouches(app, session, now):
         raise _refused(app, session.session_id, "client", CLIENT_ENDED)
     if session.actor is not None and not may_act_for_others(app, session.actor, now):
@@ -91,10 +91,11 @@ async def refresh(db: Database, mint: Mint, clock: Clock, app: App, request: Sig
         Refresh(
             app_id=app.app_id,
             session_id=session.session_id,
-            key_thumbprint=signer,
+            key_thumbprint=signed.key_thumbprint,
             time_stamp=request.time_stamp,
             now=now,
             new_key=request.new_key,
+            session_idle_days=idle_days,
         ),
     )
     match outcome:
@@ -108,8 +109,26 @@ async def refresh(db: Database, mint: Mint, clock: Clock, app: App, request: Sig
             )
             return Refreshed(user, continued, scopes)
         case NotAccepted(reason=reason):
-            sentence = STALE if reason in ("stale", "used") else NOT_VALID_HERE
-            raise _refused(app, session.session_id, reason, sentence)
+            raise _not_accepted(app, session.session_id, reason)
+
+
+async def verify(db: Database, mint: Mint, clock: Clock, app: App, request: SignedRefresh) -> Signed:
+    """Whose request this is, whatever has become of the session. Raises InvalidRequest and InvalidGrant."""
+    if request.signing_algorithm != SIGNING_ALGORITHM:
+        raise InvalidRequest(OTHER_ALGORITHM)
+    now = clock()
+    token = mint.read_refresh(request.refresh_token)
+    if token.app_id != app.app_id:
+        raise _refused(app, token.session_id, "token", NOT_VALID_HERE)
+    if abs(now - request.time_stamp) > MARGIN_MS:
+        raise _refused(app, token.session_id, "clock", WRONG_CLOCK)
+    tenant = await db.read_together(find_tenants, (app.app_id, token.session_id))
+    if tenant is None:
+        raise _refused(app, token.session_id, "unknown", NOT_VALID_HERE)
+    signer = await _signer(db, tenant.session, request, now)
+    if signer is None:
+        raise _refused(app, token.session_id, "signature", WRONG_SIGNATURE)
+    return Signed(tenant, signer)
 
 
 async def _signer(db: Database, session: Session, request: SignedRefresh, now: int) -> str | None:
@@ -147,6 +166,22 @@ def _scopes_within(session: Session, asked: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(asked)) or granted
 
 
-def _refused(app: App, session_id: str, reason: str, sentence: str) -> InvalidGrant:
+def _not_accepted(app: App, session_id: str, reason: Reason) -> InvalidGrant:
+    match reason:
+        case "stale" | "used":
+            return _refused(app, session_id, reason, STALE)
+        case "unknown" | "other_key":
+            return _refused(app, session_id, reason, NOT_VALID_HERE)
+        case _:
+            return _ended(app, session_id, reason)
+
+
+def _ended(app: App, session_id: str, end: End) -> InvalidGrant:
+    return _refused(app, session_id, end, SENTENCES[end], code=end)
+
+
+def _refused(
+    app: App, session_id: str, reason: str, sentence: str, *, code: str | None = None
+) -> InvalidGrant:
     log.warning("refresh.refused", app_id=app.app_id, session_id=session_id, reason=reason)
-    return InvalidGrant(sentence)
+    return InvalidGrant(sentence, code=code)

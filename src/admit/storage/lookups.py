@@ -12,12 +12,14 @@ import re
 from collections import namedtuple
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import msgspec
 from sqlalchemy import (
     JSON,
     BigInteger,
+    BindParameter,
     ColumnElement,
     Select,
     Text,
@@ -39,27 +41,41 @@ class Lookup:
     """The rows of `chosen` that have one of many keys in the columns `key`.
 
     All columns are texts and whole numbers. `lock` holds the rows until the transaction ends, where
-    other processes write, too (PostgreSQL).
+    other processes write, too (PostgreSQL). `each_max`: of the rows of one key no more than so many are
+    found, the first in the order of `chosen`.
     """
 
-    def __init__(self, chosen: Select[Any], key: Sequence[ColumnElement[Any]], *, lock: bool = False) -> None:
+    def __init__(
+        self,
+        chosen: Select[Any],
+        key: Sequence[ColumnElement[Any]],
+        *,
+        lock: bool = False,
+        each_max: BindParameter[int] | None = None,
+    ) -> None:
         self._chosen = chosen
         self._key = tuple(key)
         self._lock = lock
+        self._each_max = each_max
 
-    def rows(self, tx: Transaction, keys: Iterable[Sequence[str | int]]) -> Sequence[Any]:
+    def rows(
+        self, tx: Transaction, keys: Iterable[Sequence[str | int]], **values: str | int | None
+    ) -> Sequence[Any]:
         """The rows for `keys`, each once, in no particular order; locked in the order of the keys.
 
-        Keys may come from anybody: one that could not be stored is not found.
+        Keys may come from anybody: one that could not be stored is not found. `values` are those of the
+        parameters that `chosen` and `each_max` have.
         """
         wanted = sorted(set(map(tuple, keys)))
         if not wanted:
             return []
-        parameters = {"keys": _encoded(wanted)}
+        parameters = {"keys": _encoded(wanted), **values}
         if tx.dialect != "sqlite":
             return tx.execute(self._for_postgres, parameters).all()
-        found = tx.execute(self._for_sqlite, parameters).scalar_one()
-        return [self._row._make(row) for row in msgspec.json.decode(found)]
+        found = msgspec.json.decode(tx.execute(self._for_sqlite, parameters).scalar_one())
+        if self._each_max is not None:
+            found = chain.from_iterable(found)
+        return [self._row._make(row) for row in found]
 
     @cached_property
     def _row(self) -> Any:
@@ -72,8 +88,12 @@ class Lookup:
         places = range(len(self._key))
         parts = [func.json_extract(given.c.value, literal_column(f"'$[{place}]'")) for place in places]
         found = self._chosen.where(*(mine == part for mine, part in zip(self._key, parts, strict=True)))
-        row = func.json_array(*found.selected_columns)
-        return found.with_only_columns(func.json_group_array(row))
+        if self._each_max is None:
+            row = func.json_array(*found.selected_columns)
+            return found.with_only_columns(func.json_group_array(row))
+        first = found.limit(self._each_max).correlate(given).subquery("first")
+        of_one = select(func.json_group_array(func.json_array(*first.columns))).scalar_subquery()
+        return select(func.json_group_array(func.json(of_one))).select_from(given)
 
     @cached_property
     def _for_postgres(self) -> Select[Any]:
@@ -88,6 +108,8 @@ class Lookup:
         found = self._chosen.where(*(mine == part for mine, part in zip(self._key, parts, strict=True)))
         # OFFSET keeps the planner from turning lookups into a join of whole tables.
         found = found.with_for_update() if self._lock else found.offset(literal_column("0"))
+        if self._each_max is not None:
+            found = found.limit(self._each_max)
         each = found.lateral("found")
         return select(each).select_from(given.join(each, true()))
 

@@ -1,14 +1,35 @@
 """Who holds the access token that came with a request, and what it lets them do."""
 
-from admit.accounts import sessions, users
+import msgspec
+
+from admit.accounts import users
 from admit.accounts.acting import may_act_for_others
 from admit.accounts.apps import App
+from admit.accounts.session_standing import SENTENCES, End, Tenant, end_of, find_tenants
 from admit.accounts.tokens import AccessClaims
 from admit.accounts.users import User
 from admit.errors import Forbidden, InvalidRequest, InvalidToken, Unauthorized
 from admit.gateway import Gateway
-from admit.storage.transaction import Transaction
 from admit.web.operations import Call
+
+
+class Holder(msgspec.Struct, frozen=True):
+    """Who holds an access token. `user`: None where an API client holds it for itself, or nobody is known."""
+
+    claims: AccessClaims
+    user: User | None
+
+    @property
+    def is_welcome(self) -> bool:
+        """Whether it is an API client itself, or a user who is there and not deactivated."""
+        if self.user is None:
+            return _is_client_itself(self.claims)
+        return self.user.deactivated_at is None
+
+    def check_welcome(self) -> None:
+        """Raises InvalidToken unless `is_welcome`."""
+        if not self.is_welcome:
+            raise InvalidToken("The user of this token is deactivated, or does not exist any more.")
 
 
 def issuer_of(gateway: Gateway, app: App) -> str:
@@ -33,21 +54,33 @@ def token_of(call: Call) -> str | None:
     return token.strip()
 
 
-def bearer(call: Call, app: App) -> AccessClaims:
-    """The claims of the access token. Raises Unauthorized without one, InvalidToken for one of elsewhere.
+async def bearer(call: Call, app: App) -> AccessClaims:
+    """The claims of the access token. Raises Unauthorized without one, else as `holder_if_any` does."""
+    return (await holder(call, app)).claims
 
-    Whether the session behind it still stands is not looked up: tokens of people live for an hour.
-    """
-    if (claims := bearer_if_any(call, app)) is None:
+
+async def holder(call: Call, app: App) -> Holder:
+    """Who holds the access token. Raises as `bearer` does."""
+    if (found := await holder_if_any(call, app)) is None:
         raise Unauthorized("This needs an access token: Authorization: Bearer TOKEN.")
-    return claims
+    return found
 
 
-def bearer_if_any(call: Call, app: App) -> AccessClaims | None:
-    """Like `bearer`; None for an anonymous request."""
+async def holder_if_any(call: Call, app: App) -> Holder | None:
+    """Like `holder`; None for an anonymous request.
+
+    Raises InvalidToken for a token of elsewhere, and with the code of an `End` where the session behind it
+    does not go on, or its user is locked. That is asked at every call: tokens live for an hour or longer.
+    """
     if (token := token_of(call)) is None:
         return None
-    return verified(call.gateway, app, token)
+    claims = verified(call.gateway, app, token)
+    user, end = await _look(call.gateway, app, claims)
+    if end is not None:
+        raise InvalidToken(SENTENCES[end], code=end)
+    if claims.sid is not None:
+        call.gateway.connections.note(app.app_id, claims.sid)
+    return Holder(claims, user)
 
 
 def verified(gateway: Gateway, app: App, token: str) -> AccessClaims:
@@ -73,20 +106,39 @@ async def still_stands(gateway: Gateway, app: App, claims: AccessClaims) -> bool
     """Whether the client, or the user and the session, that the token speaks of are still welcome."""
     if not _client_lives(gateway, app, claims) or not _actor_may(gateway, app, claims):
         return False
-    if claims.sid is None and claims.sub == claims.client_id:
-        return True
-    key = (app.app_id, claims.sub)
+    user, end = await _look(gateway, app, claims)
+    return end is None and Holder(claims, user).is_welcome
 
-    def look(tx: Transaction) -> tuple[User | None, sessions.Session | None]:
-        session = sessions.find(tx, app.app_id, claims.sid) if claims.sid else None
-        return users.by_user_id(tx, [key]).get(key), session
 
-    user, session = await gateway.db.read(look)
-    if user is None or user.deactivated_at is not None:
-        return False
-    return claims.sid is None or (
-        session is not None and session.uid == user.uid and session.state == "ENROLLED"
-    )
+def end_of_token(
+    app: App, claims: AccessClaims, *, user: User | None, tenant: Tenant | None, now: int
+) -> End | None:
+    """Why the session of the token does not go on, or its user is held up; None: there is nothing of that.
+
+    `user` and `tenant`: what is stored of the user and the session that it speaks of. Pure.
+    """
+    if claims.sid is None:
+        return "session_locked" if user is not None and user.locked_at is not None else None
+    if tenant is None or tenant.user.user_id != claims.sub:
+        return "session_ended"
+    idle_days = app.settings.session_idle_days
+    return end_of(tenant.session, tenant.user, now=now, idle_days=idle_days)
+
+
+async def _look(gateway: Gateway, app: App, claims: AccessClaims) -> tuple[User | None, End | None]:
+    """The user of the token, if it has one who is known, and why it is good for nothing any more, if so."""
+    user: User | None = None
+    tenant: Tenant | None = None
+    if claims.sid is not None:
+        tenant = await gateway.db.read_together(find_tenants, (app.app_id, claims.sid))
+        user = None if tenant is None else tenant.user
+    elif not _is_client_itself(claims):
+        user = await gateway.db.read_together(users.find_each, (app.app_id, claims.sub))
+    return user, end_of_token(app, claims, user=user, tenant=tenant, now=gateway.clock())
+
+
+def _is_client_itself(claims: AccessClaims) -> bool:
+    return claims.sid is None and claims.sub == claims.client_id
 
 
 def _actor_may(gateway: Gateway, app: App, claims: AccessClaims) -> bool:

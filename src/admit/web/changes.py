@@ -1,29 +1,41 @@
-"""The socket on which an open client hears that its user has changed, so that it refreshes at once."""
+"""The socket on which an open client hears that its user has changed, or that its session does not go on."""
 
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from urllib.parse import parse_qs
 
+import msgspec
 import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from admit.accounts import users
 from admit.accounts.apps import App
 from admit.accounts.licenses import license_of
+from admit.accounts.session_standing import Tenant, tenants_by_key
 from admit.accounts.tokens import AccessClaims
 from admit.accounts.users import User
 from admit.errors import AdmitError, Forbidden, InvalidRequest, InvalidToken, RateLimited, Unavailable
 from admit.gateway import Gateway
 from admit.signin.email_addresses import network_of
 from admit.storage.transaction import Transaction
-from admit.web.bearer import verified
+from admit.web.bearer import end_of_token, verified
 from admit.web.errors import answer_for
 from admit.web.operations import QUERY_FIELDS_MAX, unquoted
-from admit.web.sockets import POLICY_VIOLATION, TOKEN_EXPIRED, TRY_LATER, Close, Person, Socket, converse
+from admit.web.sockets import (
+    POLICY_VIOLATION,
+    TOKEN_EXPIRED,
+    TRY_LATER,
+    Close,
+    Person,
+    SessionKey,
+    Socket,
+    converse,
+)
 
 SOCKETS_MAX = 20_000
 SOCKETS_PER_USER_MAX = 32
@@ -37,21 +49,33 @@ LOOK_AGAIN_SECONDS = 1.0
 log = structlog.get_logger("admit.web")
 
 
+class Found(msgspec.Struct, frozen=True):
+    """What is stored of those who hold sockets."""
+
+    people: Mapping[Person, User]
+    tenants: Mapping[SessionKey, Tenant]
+
+
 class Hub:
-    """All sockets of this process. Hears of changed users, whichever process changed them."""
+    """All sockets of this process. Hears of changed users and sessions, whichever process changed them."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._sockets: set[Socket] = set()
         self._by_key: defaultdict[str, set[Socket]] = defaultdict(set)
         self._anonymous: defaultdict[str, int] = defaultdict(int)
+        self._by_session: defaultdict[str, set[Socket]] = defaultdict(set)
+        self._doubted: set[Socket] = set()
         self._looking: asyncio.Task[None] | None = None
-        self._look_again = False
-        self._unsubscribe = gateway.db.signals.subscribe("user", self._on_user)
+        self._unsubscribe = (
+            gateway.db.signals.subscribe("user", self._on_user),
+            gateway.db.signals.subscribe("session", self._on_session),
+        )
 
     async def close(self) -> None:
         """Stops listening. The sockets themselves are closed by the server."""
-        self._unsubscribe()
+        for unsubscribe in self._unsubscribe:
+            unsubscribe()
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
@@ -72,14 +96,14 @@ class Hub:
         except AdmitError as error:
             await websocket.send_denial_response(answer_for(error))
             return
-        socket = Socket(app, person, address)
+        socket = Socket(app, claims, address)
         self._add(socket)
         started, code = time.monotonic(), 0
         try:
             await websocket.accept()
             if claims is not None:
                 await self._watch(socket, claims)
-            code = await converse(websocket, socket)
+            code = await converse(websocket, socket, partial(self._heard, socket))
         except WebSocketDisconnect as end:
             code = end.code
         except AdmitError as error:  # the database does not answer
@@ -113,6 +137,8 @@ class Hub:
 
     def _add(self, socket: Socket) -> None:
         self._sockets.add(socket)
+        if socket.session is not None:
+            self._by_session[_key(socket.session)].add(socket)
         if socket.person is not None:
             self._by_key[_key(socket.person)].add(socket)
         else:
@@ -120,6 +146,7 @@ class Hub:
 
     def _remove(self, socket: Socket) -> None:
         self._sockets.discard(socket)
+        self._doubted.discard(socket)
         for timer in socket.timers:
             timer.cancel()
         if socket.person is None:
@@ -127,10 +154,14 @@ class Hub:
             if not self._anonymous[socket.address]:
                 del self._anonymous[socket.address]
             return
-        key = _key(socket.person)
-        self._by_key[key].discard(socket)
-        if not self._by_key[key]:
-            del self._by_key[key]
+        _drop(self._by_key, _key(socket.person), socket)
+        if socket.session is not None:
+            _drop(self._by_session, _key(socket.session), socket)
+
+    def _heard(self, socket: Socket) -> None:
+        """Notes that the device is there, unless its socket is about to close."""
+        if socket.session is not None and not socket.is_ending:
+            self._gateway.connections.note(*socket.session)
 
     # What a client is told
 
@@ -143,8 +174,12 @@ class Hub:
         left = max(0.0, claims.exp - now / 1000)
         socket.later(left, "refresh")
         socket.later(left + GRACE_SECONDS, Close(POLICY_VIOLATION, "the access token has ended"))
+        found = await self._read([socket])
+        if self._ends(socket, found):
+            return
+        self._heard(socket)
         assert socket.person is not None
-        user = (await self._read([socket.person])).get(socket.person)
+        user = found.people.get(socket.person)
         socket.facts = _facts(user)
         if not claims.license:
             return  # the token of an API client, whom no user stands behind
@@ -155,43 +190,65 @@ class Hub:
             socket.later(max(0.0, user.updated_at // 1000 + 1 - now / 1000), "refresh")
 
     def _on_user(self, key: str | None) -> None:
-        if key is not None:
-            for socket in tuple(self._by_key.get(key, ())):
-                socket.refresh()
+        if key is None:
+            self._doubt(self._sockets)
             return
-        self._look_again = True
-        if self._looking is None and self._by_key:
+        changed = self._by_key.get(key, ())
+        for socket in changed:
+            socket.has_changed = True
+        self._doubt(changed)
+
+    def _on_session(self, key: str | None) -> None:
+        if key is not None:  # else `_on_user` doubts everybody
+            self._doubt(self._by_session.get(key, ()))
+
+    def _doubt(self, some: Iterable[Socket]) -> None:
+        """Has somebody look whether `some` may go on, and as whom."""
+        self._doubted.update(socket for socket in some if socket.person is not None)
+        if self._looking is None and self._doubted:
             self._looking = asyncio.get_running_loop().create_task(self._look())
 
     async def _look(self) -> None:
-        """Looks at the users of all sockets, since signals may have been missed."""
+        """Looks at the users and sessions of the sockets that are doubted."""
         try:
-            while self._look_again:
-                self._look_again = False
-                people = [socket.person for socket in self._sockets if socket.person is not None]
-                for some in _chunks(people, LOOK_AT_ONCE):
-                    try:
-                        found = await self._read(some)
-                    except AdmitError as error:
-                        log.warning("sockets.cannot_look", code=error.code)
-                        self._look_again = True
-                        await asyncio.sleep(LOOK_AGAIN_SECONDS)
-                        break
-                    self._compare(some, found)
+            while some := list(islice(self._doubted, LOOK_AT_ONCE)):
+                self._doubted.difference_update(some)
+                try:
+                    found = await self._read(some)
+                except AdmitError as error:
+                    log.warning("sockets.cannot_look", code=error.code)
+                    self._doubted.update(self._sockets.intersection(some))
+                    await asyncio.sleep(LOOK_AGAIN_SECONDS)
+                else:
+                    for socket in some:
+                        if not self._ends(socket, found):
+                            _compare(socket, found)
         finally:
             self._looking = None
 
-    def _compare(self, people: Iterable[Person], found: dict[Person, User]) -> None:
-        for person in people:
-            facts = _facts(found.get(person))
-            for socket in tuple(self._by_key.get(_key(person), ())):
-                if socket.facts != facts:
-                    socket.facts = facts
-                    socket.refresh()
+    def _ends(self, socket: Socket, found: Found) -> bool:
+        """Whether the socket may not go on, which it is told."""
+        assert socket.claims is not None
+        assert socket.person is not None
+        end = end_of_token(
+            socket.app,
+            socket.claims,
+            user=found.people.get(socket.person),
+            tenant=found.tenants.get(socket.session) if socket.session else None,
+            now=self._gateway.clock(),
+        )
+        if end is not None:
+            socket.end(end)
+        return end is not None
 
-    async def _read(self, people: list[Person]) -> dict[Person, User]:
-        def query(tx: Transaction) -> dict[Person, User]:
-            return users.by_user_id(tx, people)
+    async def _read(self, some: Iterable[Socket]) -> Found:
+        keys = [socket.session for socket in some if socket.session is not None]
+        others = [each.person for each in some if each.session is None and each.person is not None]
+
+        def query(tx: Transaction) -> Found:
+            tenants = tenants_by_key(tx, keys)
+            known = {(each.user.app_id, each.user.user_id): each.user for each in tenants.values()}
+            return Found(known | users.by_user_id(tx, others), tenants)
 
         return await self._gateway.db.read(query)
 
@@ -228,12 +285,22 @@ def _facts(user: User | None) -> object:
     return user and (user.uid, user.updated_at, user.deactivated_at, user.expired_at)
 
 
-def _key(person: Person) -> str:
-    """The key of the signal "user"."""
-    return f"{person[0]}/{person[1]}"
+def _key(of: Person | SessionKey) -> str:
+    """The key of the signals "user" and "session"."""
+    return f"{of[0]}/{of[1]}"
 
 
-def _chunks(people: list[Person], size: int) -> Iterable[list[Person]]:
-    rest = iter(dict.fromkeys(people))
-    while some := list(islice(rest, size)):
-        yield some
+def _compare(socket: Socket, found: Found) -> None:
+    """Has the client refresh if its user is another than the one it knows of."""
+    assert socket.person is not None
+    facts = _facts(found.people.get(socket.person))
+    if socket.has_changed or socket.facts != facts:
+        socket.has_changed = False
+        socket.facts = facts
+        socket.refresh()
+
+
+def _drop(sockets: defaultdict[str, set[Socket]], key: str, socket: Socket) -> None:
+    sockets[key].discard(socket)
+    if not sockets[key]:
+        del sockets[key]

@@ -9,14 +9,12 @@ from typing import Annotated, Any
 import msgspec
 from starlette.responses import Response
 
-from admit.accounts import users
 from admit.accounts.active_days import Activity, count_active_days
 from admit.accounts.apps import App
 from admit.accounts.licenses import after_activity, license_of
 from admit.accounts.users import User
 from admit.errors import Forbidden, Refused
-from admit.storage.transaction import Transaction
-from admit.web.bearer import bearer_if_any, require
+from admit.web.bearer import holder_if_any, require
 from admit.web.operations import Call, Operation
 from admit.web.rate_limits import count_sync
 
@@ -76,15 +74,17 @@ class SyncAnswer(msgspec.Struct, frozen=True, kw_only=True):
 async def sync(call: Call) -> Response:
     """Lets the client settle; counts the day as active."""
     app = await call.app()
-    claims = bearer_if_any(call, app)
-    told = {} if claims is not None else await count_sync(call, app, None)
+    asking = await holder_if_any(call, app)
+    told = {} if asking is not None else await count_sync(call, app, None)
     request = await call.json(
-        SyncRequest, bytes_max=ANONYMOUS_BYTES_MAX if claims is None else SYNC_BYTES_MAX
+        SyncRequest, bytes_max=ANONYMOUS_BYTES_MAX if asking is None else SYNC_BYTES_MAX
     )
     realms = [PUBLIC_REALM]
-    if claims is not None:
+    if asking is not None:
+        claims, user = asking.claims, asking.user
         require(claims, "ACCESS_DB")
-        user = await _resident(call, app, claims.sub)
+        if user is None:
+            raise _deleted()
         told = await count_sync(call, app, user)
         if claims.act is None:  # an owner who acts for a person costs that person no day
             user = await _active(call, app, user)
@@ -97,18 +97,6 @@ async def sync(call: Call) -> Response:
             code=SYNC_NOT_AVAILABLE,
         )
     return call.answer(SyncAnswer(db_id=app.app_id, realms=realms, schema=request.schema), headers=told)
-
-
-async def _resident(call: Call, app: App, user_id: str) -> User:
-    """The user of a token. Raises Refused for one who was deleted."""
-
-    def find(tx: Transaction) -> User | None:
-        return users.by_user_id(tx, [(app.app_id, user_id)]).get((app.app_id, user_id))
-
-    user = await call.gateway.db.read(find)
-    if user is None:
-        raise _deleted()
-    return user
 
 
 async def _active(call: Call, app: App, user: User) -> User:

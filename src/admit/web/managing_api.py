@@ -109,7 +109,7 @@ class OriginChange(msgspec.Struct, frozen=True, kw_only=True):
 async def connect_client(call: Call) -> Response:
     """Hands an API client to whoever has proven, by a mailed code, to manage the app."""
     app = await call.app()
-    claims = bearer(call, app)
+    claims = await bearer(call, app)
     require(claims, CONNECT_CLIENT)
     body, gateway, now = await call.json(Connect), call.gateway, call.gateway.clock()
 
@@ -229,7 +229,7 @@ async def change_whitelist(call: Call) -> Response:
 async def managed(call: Call) -> tuple[App, Client]:
     """The app and the API client that manages it. Raises Forbidden."""
     app = await call.app()
-    claims = bearer(call, app)
+    claims = await bearer(call, app)
     require(claims, "MANAGE_DB")
     if claims.client_id is None:
         raise Forbidden("Only API clients manage an app.")

@@ -47,6 +47,14 @@ async def count_rest(call: Call, app: App, claims: AccessClaims | None, *, prod:
     return await _count(call, app, "write", who, limits.writes_prod if prod else limits.writes_eval)
 
 
+async def count_client(call: Call, app: App, client_id: str) -> Mapping[str, str]:
+    """Counts a call that an API client makes with its secret, as `count_rest` does those with its tokens."""
+    limits, who = call.gateway.limits, f"user/{client_id}"
+    if call.operation.method == "GET":
+        return await _count(call, app, "read", who, limits.reads_prod)
+    return await _count(call, app, "write", who, limits.writes_prod)
+
+
 async def _count(call: Call, app: App, what: What, who: str, limit: Limit | None) -> Mapping[str, str]:
     """Nobody is limited who cannot be told apart, as behind a Unix socket without a proxy that is trusted."""
     if limit is None or not who:

@@ -2,12 +2,14 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from admit.accounts.apps import App
+from admit.accounts.tokens import AccessClaims
 
 MESSAGE_BYTES_MAX = 65_536
 MESSAGES_MAX = 60
@@ -22,6 +24,8 @@ TOKEN_EXPIRED = '{"type":"token-expired"}'  # noqa: S105 - a message of the cont
 
 Person = tuple[str, str]
 """An app_id and a userId in it."""
+SessionKey = tuple[str, str]
+"""An app_id and a session_id in it."""
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -38,15 +42,23 @@ class Close(msgspec.Struct, frozen=True):
 
 
 class Socket:
-    """One open connection: whom it belongs to, and what it still has to be told."""
+    """One open connection: whose it is, by the claims of its token, and what it still has to be told.
 
-    def __init__(self, app: App, person: Person | None, address: str) -> None:
+    `facts`: what its client knows of its user; `has_changed`: it is known to know too little.
+    """
+
+    def __init__(self, app: App, claims: AccessClaims | None, address: str) -> None:
         self.app = app
-        self.person = person
+        self.claims = claims
+        self.person: Person | None = None if claims is None else (app.app_id, claims.sub)
+        sid = None if claims is None else claims.sid
+        self.session: SessionKey | None = None if sid is None else (app.app_id, sid)
         self.address = address
         self.facts: object = None
         self.outbox: asyncio.Queue[str | Close] = asyncio.Queue(OUTBOX_MAX)
         self.timers: list[asyncio.TimerHandle] = []
+        self.has_changed = False
+        self.is_ending = False
         self._told = False
 
     def say(self, message: str | Close) -> None:
@@ -63,6 +75,14 @@ class Socket:
             self._told = True
             self.say(TOKEN_EXPIRED)
 
+    def end(self, reason: str) -> None:
+        """Has the client refresh its token, which tells it why it cannot, and closes the socket."""
+        if self.is_ending:
+            return
+        self.is_ending = True
+        self.refresh()
+        self.say(Close(POLICY_VIOLATION, reason))
+
     def sent(self, message: str) -> None:
         """Notes that `message` has left."""
         if message is TOKEN_EXPIRED:
@@ -77,8 +97,11 @@ class Socket:
             self.timers.append(loop.call_later(seconds, self.refresh))
 
 
-async def converse(websocket: WebSocket, socket: Socket) -> int:
-    """Reads until the client leaves; a task of its own writes. Returns the code that ended it."""
+async def converse(websocket: WebSocket, socket: Socket, on_message: Callable[[], None]) -> int:
+    """Reads until the client leaves; a task of its own writes. Returns the code that ended it.
+
+    `on_message` is called for whatever the client says.
+    """
     writer = asyncio.create_task(_write(websocket, socket))
     heard: list[float] = []
     try:
@@ -86,6 +109,7 @@ async def converse(websocket: WebSocket, socket: Socket) -> int:
             message = await websocket.receive()
             if message["type"] == "websocket.disconnect":
                 return int(message.get("code") or 0)
+            on_message()
             text = message.get("text")
             size = len(text) if text is not None else len(message.get("bytes") or b"")
             heard = [*(at for at in heard if at > time.monotonic() - MESSAGES_WINDOW_SECONDS)]

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from admit.errors import InvalidRequest, InvalidToken
 from admit.signin import client_credentials
-from admit.web.bearer import bearer, still_stands
+from admit.web.bearer import holder, still_stands
 from admit.web.operations import Call, Operation, read_body
 from admit.web.rate_limits import count_rest
 
@@ -43,11 +43,10 @@ class KeySet(msgspec.Struct, frozen=True):
 async def validate(call: Call) -> Response:
     """The claims of the bearer token, for backends of the app. 401 where it is not good any more."""
     app = await call.app()
-    claims = bearer(call, app)
-    told = await count_rest(call, app, claims, prod=True)
-    if not await still_stands(call.gateway, app, claims):
-        raise InvalidToken("The session behind this token has ended.")
-    return call.answer(Valid(True, claims.raw), headers=told)
+    asking = await holder(call, app)
+    told = await count_rest(call, app, asking.claims, prod=True)
+    asking.check_welcome()
+    return call.answer(Valid(True, asking.claims.raw), headers=told)
 
 
 async def introspect(call: Call) -> Response:

@@ -65,7 +65,7 @@ class Imported(msgspec.Struct, frozen=True, kw_only=True):
 async def export_lines(call: Call) -> Response:
     """All users as lines of JSON. An export that breaks off ends the connection, so that it is noticed."""
     app = await call.app()
-    require(bearer(call, app), "ACCESS_DB", "GLOBAL_READ")
+    require(await bearer(call, app), "ACCESS_DB", "GLOBAL_READ")
     _check_filter(call.query(ExportQuery))
     return StreamingResponse(_lines(call.gateway, app), media_type=LINES_TYPE)
 
@@ -73,7 +73,7 @@ async def export_lines(call: Call) -> Response:
 async def export_whole(call: Call) -> Response:
     """Refuses with the way to go: the command has not asked for this since its version 3."""
     app = await call.app()
-    require(bearer(call, app), "ACCESS_DB", "GLOBAL_READ")
+    require(await bearer(call, app), "ACCESS_DB", "GLOBAL_READ")
     raise InvalidRequest("An export is sent line by line: GET /export/stream, or dexie-cloud 3 and later.")
 
 
@@ -110,7 +110,7 @@ async def import_file(call: Call) -> Response:
 
 async def _importer(call: Call) -> tuple[App, str]:
     app = await call.app()
-    claims = bearer(call, app)
+    claims = await bearer(call, app)
     require(claims, "ACCESS_DB", "GLOBAL_WRITE")
     return app, f"an import of the API client {claims.client_id or claims.sub}"
 

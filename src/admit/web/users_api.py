@@ -21,14 +21,13 @@ from admit.errors import (
     AdmitError,
     Conflict,
     InvalidRequest,
-    InvalidToken,
     NotFound,
     TooLarge,
 )
 from admit.signin.email_addresses import is_demo
 from admit.signin.proof import user_id_as_known
 from admit.storage.transaction import Transaction
-from admit.web.bearer import bearer, require, still_stands
+from admit.web.bearer import bearer, holder, require
 from admit.web.operations import Call, Operation
 from admit.web.rate_limits import count_rest
 
@@ -123,7 +122,7 @@ async def get_user(call: Call) -> Response:
 async def post_users(call: Call) -> Response:
     """Creates and changes users: every entry of the array, or none."""
     app = await call.app()
-    claims = bearer(call, app)
+    claims = await bearer(call, app)
     require(claims, "ACCESS_DB", "GLOBAL_WRITE")
     told = await count_rest(call, app, claims, prod=True)
     changes = await call.json(list[UserChange])
@@ -143,12 +142,12 @@ async def post_users(call: Call) -> Response:
 async def remove_user(call: Call) -> Response:
     """Deletes a user with devices, sessions and data. Anybody may delete themselves."""
     app = await call.app()
-    claims = bearer(call, app)
+    asking = await holder(call, app)
+    claims = asking.claims
     user_id = user_id_as_known(app, call.param("user_id"))
     if user_id == claims.sub and _is_oneself(claims):
         require(claims, "ACCESS_DB")
-        if not await still_stands(call.gateway, app, claims):
-            raise InvalidToken("The session behind this token has ended.")
+        asking.check_welcome()
     else:
         require(claims, "ACCESS_DB", "GLOBAL_WRITE")
     told = await count_rest(call, app, claims, prod="GLOBAL_WRITE" in claims.scopes)
@@ -172,7 +171,7 @@ def _is_oneself(claims: AccessClaims) -> bool:
 
 async def _read_by_program(call: Call, app: App) -> Mapping[str, str]:
     """Admits and counts a reading program of the app; returns the headers that tell how often it may."""
-    claims = bearer(call, app)
+    claims = await bearer(call, app)
     require(claims, "ACCESS_DB", "GLOBAL_READ")
     return await count_rest(call, app, claims, prod=True)
 

@@ -137,7 +137,9 @@ def upgrade() -> None:
         sa.Column("last_seen_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("app_id", "uid", "device_id", name=op.f("pk_devices")),
     )
-    op.create_index(op.f("ix_devices_app_id_device_id"), "devices", ["app_id", "device_id"], unique=False)
+    op.create_index(
+        op.f("ix_devices_app_id_device_id_uid"), "devices", ["app_id", "device_id", "uid"], unique=False
+    )
     op.create_table(
         "email_codes",
         sa.Column("app_id", TEXT, nullable=False),
@@ -184,6 +186,45 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("changed_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("app_id", "endpoint_id", name=op.f("pk_endpoints")),
+    )
+    op.create_table(
+        "enrollment_token_uses",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("token_id", TEXT, nullable=False),
+        sa.Column("key_thumbprint", TEXT, nullable=False),
+        sa.Column("uid", TEXT, nullable=False),
+        sa.Column("session_id", TEXT, nullable=False),
+        sa.Column("used_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint(
+            "app_id", "token_id", "key_thumbprint", name=op.f("pk_enrollment_token_uses")
+        ),
+    )
+    op.create_index(
+        op.f("ix_enrollment_token_uses_app_id_uid"), "enrollment_token_uses", ["app_id", "uid"], unique=False
+    )
+    op.create_table(
+        "enrollment_tokens",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("token_id", TEXT, nullable=False),
+        sa.Column("uid", TEXT, nullable=False),
+        sa.Column("digest", TEXT, nullable=False),
+        sa.Column("device_id", TEXT, nullable=True),
+        sa.Column("uses_max", sa.BigInteger(), nullable=False),
+        sa.Column("uses", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("revoked_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("app_id", "token_id", name=op.f("pk_enrollment_tokens")),
+        sa.UniqueConstraint("app_id", "digest", name=op.f("uq_enrollment_tokens_app_id_digest")),
+    )
+    op.create_index(
+        op.f("ix_enrollment_tokens_app_id_uid_token_id"),
+        "enrollment_tokens",
+        ["app_id", "uid", "token_id"],
+        unique=False,
+    )
+    op.create_index(
+        op.f("ix_enrollment_tokens_expires_at"), "enrollment_tokens", ["expires_at"], unique=False
     )
     op.create_table(
         "event_logs",
@@ -558,6 +599,14 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("deactivated_at IS NOT NULL"),
         sqlite_where=sa.text("deactivated_at IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_users_locked",
+        "users",
+        ["app_id", "created_at", "user_id"],
+        unique=False,
+        postgresql_where=sa.text("locked_at IS NOT NULL"),
+        sqlite_where=sa.text("locked_at IS NOT NULL"),
     )
     op.create_table(
         "writers",
