@@ -15,6 +15,7 @@ AdmitError
 ├── NotFound                    no such thing in this app                            not_found
 ├── Conflict                    it exists already or has changed meanwhile           conflict
 ├── CursorExpired               what comes next behind a cursor is not known         cursor_expired
+├── TokenOver                   an enrollment token has met its end                  token_used
 ├── RateLimited                 too many; try again later                            rate_limited
 ├── NotBuilt                    part of the contract, but not of this server         not_built
 └── Unavailable                 not now; try again in a moment                       temporarily_unavailable
@@ -114,6 +115,12 @@ class CursorExpired(AdmitError):
     """What comes next behind a cursor is not known any more. The message says where to begin again."""
 
     code = "cursor_expired"
+
+
+class TokenOver(AdmitError):
+    """An enrollment token was right, and opens no more. `code` tells why; the message is for the person."""
+
+    code = "token_used"
 
 
 class NotBuilt(AdmitError):

@@ -30,6 +30,7 @@ COMMITS = {
     "enter": ("INSERT ", "INTO admissions"),
     "settle": ("UPDATE ", "admissions SET settled_at"),
     "record": ("INSERT ", "INTO events"),
+    "redeem": ("INSERT INTO enrollment_token_uses",),
     "delivered": ("INSERT ", "INTO attempts"),
     "stop": ("UPDATE endpoints SET state=", "caught_up_to="),
     "enable": ("UPDATE endpoints SET state=", "failing_since="),

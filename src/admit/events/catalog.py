@@ -89,8 +89,12 @@ class Session(_Members, frozen=True, kw_only=True):
 class SignIn(_Members, frozen=True, kw_only=True):
     """How it was proven who is at the door."""
 
-    method: Annotated[str, Meta(description="email_code, client_credentials, demo or acting.")]
-    provider: Annotated[str, Meta(description="Who vouched: email, client (an API client of the app), demo.")]
+    method: Annotated[
+        str, Meta(description="email_code, client_credentials, enrollment_token, demo or acting.")
+    ]
+    provider: Annotated[
+        str, Meta(description="Who vouched: email, client (an API client of the app), operator, demo.")
+    ]
 
 
 class Verdict(_Members, frozen=True, kw_only=True):

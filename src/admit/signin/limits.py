@@ -87,6 +87,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     wrong_guesses_per_mailbox_and_network: Limit | None = Limit(25, 86_400)
     demo_logins_per_address: Limit | None = Limit(200, 3_600)
     demo_logins_per_app: Limit | None = Limit(10_000, 3_600)
+    wrong_enrollment_tokens_per_address: Limit | None = Limit(100, 3_600)
     tokens_per_user: Limit | None = Limit(100, 3_600)
     syncs_eval: Limit | None = Limit(50, 300)
     syncs_prod: Limit | None = Limit(200, 300)

@@ -6,6 +6,7 @@ from starlette.responses import Response
 
 from admit.accounts import apps
 from admit.accounts.app_settings import WhenDevicesFull, check_settings
+from admit.accounts.enrollment_links import check_link
 from admit.web.admin_api import view_of
 from admit.web.admin_types import AppView
 from admit.web.operations import Call
@@ -33,6 +34,8 @@ async def change_some_settings(call: Call) -> Response:
     body, now = await call.json(SettingsChange), call.gateway.clock()
     changes = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not UNSET}
     check_settings(msgspec.structs.replace(app.settings, **changes))
+    if body.enrollment_link is not UNSET:
+        check_link(body.enrollment_link, app.origins)
     await call.gateway.db.write(lambda tx: apps.edit_settings(tx, app.app_id, now, **changes))
     return call.answer(view_of(call.gateway, await call.gateway.directory.app(app.name)))
 

@@ -16,12 +16,19 @@ STATUS: dict[type[errors.AdmitError], int] = {
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.CursorExpired: 410,
+    errors.TokenOver: 410,
     errors.RateLimited: 429,
     errors.NotBuilt: 501,
     errors.Unavailable: 503,
     errors.AdmitError: 500,
 }
 """The one table. An error without its own line has the status of the one above it in `errors.py`."""
+
+
+CHALLENGES = 'Basic realm="Admit", charset="UTF-8", Bearer'
+"""What a door that takes HTTP Basic and tokens asks for. RFC 7617 §2, RFC 6750 §3."""
+
+_PROBLEMS = {errors.InvalidToken.code: ' error="invalid_token"'}
 
 
 class ErrorBody(msgspec.Struct, frozen=True):
@@ -55,6 +62,10 @@ class LimitReached(errors.RateLimited):
         self.headers = headers
 
 
+class NotAdmitted(errors.Unauthorized):
+    """No credential came along, or a wrong one, where HTTP Basic is taken as well as tokens."""
+
+
 class BodyTooSlow(errors.InvalidRequest):
     """The body did not arrive in time."""
 
@@ -85,6 +96,8 @@ def headers_for(error: errors.AdmitError) -> dict[str, str]:
             return {"Retry-After": str(error.retry_after_seconds), **error.headers}
         case errors.RateLimited() | errors.Unavailable():
             return {"Retry-After": str(error.retry_after_seconds)}
+        case NotAdmitted():  # RFC 9110 §11.6.1
+            return {"WWW-Authenticate": CHALLENGES + _PROBLEMS.get(error.code, "")}
         case errors.InvalidToken():  # RFC 6750 §3
             return {"WWW-Authenticate": 'Bearer error="invalid_token"'}
         case errors.Unauthorized():

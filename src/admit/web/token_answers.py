@@ -11,7 +11,7 @@ from admit.accounts.client_handover import CONNECT_CLIENT
 from admit.accounts.licenses import license_of
 from admit.accounts.sessions import Session
 from admit.accounts.users import NEVER, User
-from admit.errors import AdmitError
+from admit.errors import AdmitError, InvalidGrant, TokenOver
 from admit.gateway import Gateway
 from admit.web.bearer import issuer_of
 from admit.web.errors import ErrorBody, headers_for, status_of
@@ -165,8 +165,9 @@ def refusal_answer(error: AdmitError) -> Response:
 
 
 def oauth_answer(error: AdmitError) -> Response:
-    """An error for programs."""
-    body = OAuthError(error.code, error.message, error.code, error.message)
+    """An error for programs. RFC 6749 §5.2 knows one word for all that is wrong with a grant."""
+    is_grant = isinstance(error, InvalidGrant | TokenOver)
+    body = OAuthError(InvalidGrant.code if is_grant else error.code, error.message, error.code, error.message)
     return Response(
         msgspec.json.encode(body), status_of(error), media_type="application/json", headers=headers_for(error)
     )

@@ -14,7 +14,7 @@ from admit.accounts.client_handover import CONNECT_CLIENT, NOBODY_HERE, may_conn
 from admit.accounts.devices import DeviceSent
 from admit.accounts.keys import PublicKey, parse_public_key
 from admit.clock import DAY_MS
-from admit.enrollment import visits
+from admit.enrollment import redemptions, visits
 from admit.enrollment.admissions import Login
 from admit.enrollment.hopeless import hopeless
 from admit.errors import AdmitError, Forbidden, InvalidRequest, Refused, UnsupportedGrant
@@ -52,6 +52,7 @@ class TokenRequest(msgspec.Struct, frozen=True, kw_only=True):
     device: DeviceSent | None = None
     email: str | None = None
     demo_user: str | None = None
+    enrollment_token: str | None = None
     intent: Intent | None = None
     otp: str | None = None
     otp_id: str | None = None
@@ -127,6 +128,23 @@ async def _redeem_code(call: Call, app: App, request: TokenRequest) -> Tokens:
     return tokens_of_user(
         gateway, app, login.user, login.session, proof.scopes, alerts=_alerts(call, app, login)
     )
+
+
+async def _enrollment_token(call: Call, app: App, request: TokenRequest) -> Tokens:
+    gateway = call.gateway
+    ticket = await gateway.enrollment_tokens.check(
+        app,
+        _needed(request.enrollment_token, "enrollment_token"),
+        device=device_of(call, request.device),
+        public_key=_key(request),
+        scopes=request.scopes,
+        address=call.address,
+    )
+    await count_token(call, app, ticket.user.user_id)
+    life_ms = gateway.settings.refresh_token_days * DAY_MS
+    login = await redemptions.redeem(gateway.db, gateway.clock, app, ticket, life_ms)
+    alerts = _alerts(call, app, login)
+    return tokens_of_user(gateway, app, login.user, login.session, ticket.scopes, alerts=alerts)
 
 
 async def _demo(call: Call, app: App, request: TokenRequest) -> Tokens:
@@ -234,6 +252,7 @@ GRANTS: dict[str, Grant] = {
     "demo": _demo,
     "client_credentials": _client_credentials,
     "refresh_token": _refresh_token,
+    "urn:admit:enrollment-token": _enrollment_token,
 }
 
 
@@ -272,6 +291,10 @@ OPERATIONS = (
             "USER_LOCKED",
             "DEVICE_LIMIT_REACHED",
             "WEBHOOK_ERROR",
+            "token_used",
+            "token_expired",
+            "token_revoked",
+            "other_device",
             Forbidden.code,
             "not_an_owner",
             "client_expired",
