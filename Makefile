@@ -13,6 +13,8 @@ COMMAND := tests/dexie_cloud
 COMMAND_PACKAGES := $(COMMAND)/node_modules/.package-lock.json
 RECEIVER := examples/receivers/javascript
 RECEIVER_PACKAGES := $(RECEIVER)/node_modules/.package-lock.json
+CLIENT := clients/js
+CLIENT_PACKAGES := $(CLIENT)/node_modules/.package-lock.json
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -20,7 +22,7 @@ help: ## List the targets
 serve: setup $(PAGE)/dist/app.js ## Make a demo app, serve it with a page to sign in on, and print the addresses
 	@exec $(BIN)/python examples/first-login/serve.py
 
-test: lint debian $(PAGE)/dist/app.js $(COMMAND_PACKAGES) $(RECEIVER_PACKAGES) ## Run every check and every test, on both databases and in a browser
+test: lint debian $(PAGE)/dist/app.js $(COMMAND_PACKAGES) $(RECEIVER_PACKAGES) $(CLIENT_PACKAGES) ## Run every check and every test, on both databases and in a browser
 	@$(PYTEST) -n 2 --dist loadfile tests
 
 check: lint debian $(COMMAND_PACKAGES) $(RECEIVER_PACKAGES) ## What CI runs first: lint, then unit, structure and contract tests
@@ -39,15 +41,16 @@ format: setup ## Let ruff format the code and repair what it can
 crash: setup debian ## Kill servers and PostgreSQL, between two steps and under load
 	@$(PYTEST) tests/crash
 
-browser: setup debian $(PAGE)/dist/app.js ## Sign in with the published dexie-cloud-addon in Chromium
+browser: setup debian $(PAGE)/dist/app.js $(CLIENT_PACKAGES) ## Sign in with the published dexie-cloud-addon in Chromium
 	@$(PYTEST) tests/browser
 
 mutants: setup debian ## Take each protection of docs/security.md away and see its test fail
 	@$(BIN)/python -m scripts.mutants
 
-bench: setup debian ## Measure first logins, deliveries, and what a million people cost, on both databases
+bench: setup debian ## Measure first logins, deliveries, and what a million people and sessions cost, on both databases
 	@$(BIN)/python -m bench.first_login
 	@$(BIN)/python -m bench.users
+	@$(BIN)/python -m bench.sessions
 	@$(BIN)/python -m bench.deliveries
 
 docs: setup ## Write the pages that are made from the code
@@ -56,7 +59,7 @@ docs: setup ## Write the pages that are made from the code
 setup: .cache/python ## Install what serving needs into .venv
 
 clean: ## Forget everything that was installed or built
-	rm -rf .cache .tools .venv $(PAGE)/node_modules $(PAGE)/dist $(COMMAND)/node_modules $(RECEIVER)/node_modules
+	rm -rf .cache .tools .venv $(PAGE)/dist $(addsuffix /node_modules,$(PAGE) $(COMMAND) $(RECEIVER) $(CLIENT))
 
 .tools/bin/uv:
 	@scripts/get-uv
@@ -69,7 +72,7 @@ clean: ## Forget everything that was installed or built
 	@scripts/get-node
 	@touch $@
 
-$(PAGE)/dist/app.js: $(PAGE)/package-lock.json $(wildcard $(PAGE)/src/*) scripts/bundle | .cache/node
+$(PAGE)/dist/app.js: $(PAGE)/package-lock.json $(wildcard $(PAGE)/src/* $(CLIENT)/*.js) scripts/bundle | .cache/node
 	@scripts/bundle $(PAGE)
 
 # The published dexie-cloud command, which the tests run.
@@ -80,6 +83,11 @@ $(COMMAND_PACKAGES): $(COMMAND)/package-lock.json scripts/bundle | .cache/node
 # The published verifier of Standard Webhooks, with which the example receiver checks what we sign.
 $(RECEIVER_PACKAGES): $(RECEIVER)/package-lock.json scripts/bundle | .cache/node
 	@scripts/bundle $(RECEIVER)
+	@touch $@
+
+# The compiler that checks the types of the helper for web apps; the helper itself needs no packages.
+$(CLIENT_PACKAGES): $(CLIENT)/package-lock.json scripts/bundle | .cache/node
+	@scripts/bundle $(CLIENT)
 	@touch $@
 
 # What the tests need beside Python packages; Playwright's driver needs libatomic1. Cheap when nothing is missing,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import create_engine, func, select
+from sqlalchemy import Select, create_engine, func, select
 
 WAIT_SECONDS = 45
 
@@ -95,11 +95,16 @@ class Installation:
 
     def count(self, table: Any) -> int:
         """The rows of `table`, read behind the server's back."""
+        [(number,)] = self.rows(select(func.count()).select_from(table))
+        return int(number)
+
+    def rows(self, query: Select[Any]) -> list[tuple[Any, ...]]:
+        """What `query` finds, read behind the server's back."""
         engine = create_engine(self.database_url.replace("postgresql://", "postgresql+psycopg://"))
         with engine.connect() as connection:
-            number: int = connection.execute(select(func.count()).select_from(table)).scalar_one()
+            found = [tuple(row) for row in connection.execute(query)]
         engine.dispose()
-        return number
+        return found
 
 
 def free_port() -> int:

@@ -54,10 +54,14 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class App:
-    """What the parts must know of the demo app. `hook_secret` signs what the decision endpoint is asked."""
+    """What the parts must know of the demo app.
+
+    `hook_secret` signs what the decision endpoint is asked; the page's server reads sessions by `page_token`.
+    """
 
     hook_secret: str
     endpoint: Endpoint
+    page_token: str
 
 
 @dataclass(frozen=True)
@@ -123,8 +127,9 @@ def prepare_app(folder: Path, ports: Ports, environment: dict[str, str]) -> App:
         allowed = commands.submit(admit, environment, *origin)
         hook = commands.submit(prepare_policy, ports, environment, new)
         endpoint = commands.submit(prepare_endpoint, folder, ports, environment, new)
+        token = commands.submit(prepare_token, folder, environment)
         allowed.result()
-        return App(hook.result(), endpoint.result())
+        return App(hook.result(), endpoint.result(), token.result())
 
 
 def prepare_policy(ports: Ports, environment: dict[str, str], new: bool) -> str:
@@ -157,6 +162,17 @@ def prepare_endpoint(folder: Path, ports: Ports, environment: dict[str, str], ne
     return Endpoint(ours[0]["id"], secret)
 
 
+def prepare_token(folder: Path, environment: dict[str, str]) -> str:
+    """Makes the operator token of the page's server unless there is one."""
+    path = folder / "page-token"  # a token, too, is shown once
+    if not path.exists():
+        options = ["--label", "The demo's page", "--app", APP, "--scopes", "sessions:read"]
+        token = admit(environment, "token", "create", *options)["token"]
+        path.touch(0o600)
+        path.write_text(token)
+    return path.read_text()
+
+
 def start_the_others(ports: Ports, app: App, parts: list[Part]) -> None:
     """Starts the decision endpoint, the receiver and the page, and waits for the page."""
     endpoint = [sys.executable, str(HERE / "decision_endpoint.py"), "--port", str(ports.endpoint)]
@@ -167,7 +183,7 @@ def start_the_others(ports: Ports, app: App, parts: list[Part]) -> None:
     page = [sys.executable, str(HERE / "page_server.py"), "--port", str(ports.page)]
     page += ["--database-url", f"http://localhost:{ports.server}/{APP}"]
     page += ["--events-url", f"http://localhost:{ports.receiver}/events"]
-    parts.append(Part("the page", run(page, dict(os.environ))))
+    parts.append(Part("the page", run(page, os.environ | {"ADMIT_TOKEN": app.page_token})))
     wait_for_answer(f"http://127.0.0.1:{ports.page}/config.json", parts)
 
 
@@ -188,6 +204,7 @@ def tell_addresses(folder: Path, ports: Ports, endpoint_id: str) -> None:
     Sign in as ada.lovelace@example.com, then as grace@elsewhere.org, then as nobody@elsewhere.org:
     the endpoint answers prod, eval and reject, and each question shows as a line below. So does each event
     that the receiver is told of, with user and device; the page shows it too.
+    Sign in as Ada once more in a private window, or in another browser: her page lists a second device.
     Change `decide` in decision_endpoint.py, start again, and sign in as somebody new.
     Look at people, rules and events from another terminal:
       . .venv/bin/activate; export ADMIT_DATABASE_URL=sqlite:///{place}/admit.db

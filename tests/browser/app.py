@@ -31,9 +31,12 @@ class App:
     def policy(self, *words: str) -> None:
         self.admit("policy", "set", "notes", *words)
 
-    async def open(self, page: Page) -> None:
+    async def open(self, page: Page, path: str = "/") -> None:
         """Opens the page, as a stranger or as whoever this browser remembers."""
-        await page.goto(f"{self.page_url}/?databaseUrl={quote(self.database_url, safe='')}")
+        address, sharp, fragment = f"{self.page_url}{path}".partition("#")
+        mark = "&" if "?" in address else "?"
+        address += f"{mark}databaseUrl={quote(self.database_url, safe='')}"
+        await page.goto(f"{address}{sharp}{fragment}")
         await page.wait_for_function("document.body.dataset.open === 'yes'")
 
     async def sign_in(self, page: Page, email: str) -> None:

@@ -25,7 +25,8 @@ QUIET = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PAGE = b'<!doctype html><meta charset="utf-8"><title>A page</title><body><script src="page.js"></script>'
+PAGE = '<!doctype html><meta charset="utf-8"><title>A page</title><body><script src="{script}"></script>'
+SCRIPTS = {"page.js": "index.html", "device_page.js": "device.html"}
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -35,15 +36,22 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="session")
 def page_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a page with Dexie and the addon, bundled from npm's packages."""
+    """The address of a page with Dexie and the addon, bundled of npm's packages; below it, `device.html`."""
     folder = tmp_path_factory.mktemp("page")
     [esbuild] = MODULES.glob("@esbuild/*/bin/esbuild")
     subprocess.run(
-        [esbuild, HERE / "page.js", "--bundle", f"--outfile={folder}/page.js", "--log-level=warning"],
+        [
+            esbuild,
+            *(HERE / script for script in SCRIPTS),
+            "--bundle",
+            f"--outdir={folder}",
+            "--log-level=warning",
+        ],
         env={"NODE_PATH": str(MODULES)},
         check=True,
     )
-    (folder / "index.html").write_bytes(PAGE)
+    for script, page in SCRIPTS.items():
+        (folder / page).write_text(PAGE.format(script=script))
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()

@@ -81,6 +81,35 @@ def type_it(line: str, folder: Path) -> None:
     assert done.returncode == 0, done
 
 
+async def test_a_second_browser_profile_is_a_second_device_of_the_demo(
+    browser: Browser, tmp_path: Path
+) -> None:
+    async with demo(tmp_path / "demo") as there:
+        inbox = await browser.new_page()
+        await inbox.goto((await there.says(r"Read the mail +(\S+)"))[1])
+        where = (await there.says(r"Sign in here +(\S+)"))[1]
+        first, second = [await browser.new_page(), await browser.new_page()]  # each in a profile of its own
+        for number, page in enumerate((first, second), 1):
+            await page.goto(where)
+            await sign_in(page, inbox, ADA, number=number)
+        for page in (first, second):  # the first hears of it without a reload
+            await expect(page.locator("#devices > li")).to_have_count(2)
+            await expect(page.locator("#events > li").first).to_contain_text("another device")
+        names = [
+            await page.locator("#devices > li", has_text="this device").inner_text()
+            for page in (first, second)
+        ]
+        assert names[0] != names[1]
+        forged = {"authorization": "Bearer forged"}
+        assert (await first.request.get(f"{where}/devices", headers=forged)).status == 401
+
+        await second.get_by_role("button", name="Sign out").click()
+        await second.get_by_label("Email").wait_for()
+        await first.reload()
+        await expect(first.locator("#devices > li", has_text="this device")).to_contain_text("session 1")
+        await expect(first.locator("#devices > li").first).to_contain_text("logged_out")
+
+
 async def test_newcomer_of_the_demo_is_told_to_its_receiver(browser: Browser, tmp_path: Path) -> None:
     async with demo(tmp_path / "demo") as there:
         page = await browser.new_page()
@@ -97,6 +126,9 @@ async def test_newcomer_of_the_demo_is_told_to_its_receiver(browser: Browser, tm
         await expect(events.last.locator("pre")).to_contain_text(f'"user_id": "{ADA}"')
         line = await there.says(rf"event receiver: user\.enrolled +{ADA} +device='([\w-]+)…")
         await expect(events.last.locator("pre")).to_contain_text(line[1])
+        devices = page.locator("#devices > li")
+        await expect(devices).to_have_count(1)
+        await expect(devices).to_contain_text("this device")
 
         where = (await there.says(r"Event receiver +(\S+)"))[1]
         forged = await page.request.post(where, data={"type": "user.enrolled", "data": {}})
@@ -106,7 +138,9 @@ async def test_newcomer_of_the_demo_is_told_to_its_receiver(browser: Browser, tm
         await page.get_by_role("button", name="Sign out").click()
         await sign_in(page, inbox, ADA, number=2)
         await expect(events).to_have_count(3)
-        await expect(events.first).to_contain_text("another device")
+        await expect(events.first).to_contain_text("session 2 on it")
+        await expect(devices).to_have_count(1)
+        await expect(devices).to_contain_text("session 2")
         await there.says("Ctrl-C ends everything")
         for hint in there.printed:
             if hint.strip().startswith("admit "):

@@ -2,7 +2,9 @@
 
 import Dexie from "dexie";
 import dexieCloud from "dexie-cloud-addon";
-import { eventRow, signedIn, signedOut } from "./views.js";
+import { carryDevice, device } from "admit-device";
+import { logout, watchSession } from "admit-device/session";
+import { deviceRows, eventRow, signedIn, signedOut } from "./views.js";
 
 const { databaseUrl, inboxUrl, eventsUrl } = await (await fetch("config.json")).json();
 
@@ -16,6 +18,11 @@ db.cloud.configure({
   // We draw the dialogs of `db.cloud.userInteraction` ourselves.
   customLoginGui: true,
 });
+
+// From now on each login says which device it comes from. Without this line the addon's new key would be a new device.
+carryDevice(databaseUrl);
+// When an operator has locked this session, its person is asked for a new code.
+watchSession(db, () => signIn({ email: db.cloud.currentUser.value.email }));
 
 const main = document.getElementById("main");
 const events = new Map();
@@ -36,6 +43,7 @@ function draw() {
   shown = key;
   main.replaceChildren(view());
   main.querySelector("[data-first]")?.focus();
+  if (user.isLoggedIn) listDevices();
 }
 
 async function signIn(hints) {
@@ -48,9 +56,16 @@ async function signIn(hints) {
 }
 
 async function signOut() {
-  await db.cloud.logout();
+  await logout(db); // the addon's own tells nobody: the session would go on
   // The same page, ready for the next newcomer.
   signIn();
+}
+
+// The page knows its own device. The others are known to its server, which asks Admit for those of this token's owner.
+async function listDevices() {
+  const { accessToken } = db.cloud.currentUser.value;
+  const answer = await fetch("devices", { headers: { authorization: `Bearer ${accessToken}` } });
+  document.getElementById("devices")?.replaceChildren(...deviceRows(await answer.json(), device().id));
 }
 
 // What the receiver of this demo was told, from its memory and then as it comes. Your own page would not ask: events
@@ -59,7 +74,9 @@ new EventSource(eventsUrl).onmessage = ({ lastEventId, data }) => {
   if (events.has(lastEventId)) return;
   events.set(lastEventId, JSON.parse(data));
   const event = events.get(lastEventId);
-  if (isAbout(db.cloud.currentUser.value, event)) document.getElementById("events")?.prepend(eventRow(event));
+  if (!isAbout(db.cloud.currentUser.value, event)) return;
+  document.getElementById("events")?.prepend(eventRow(event));
+  listDevices(); // it may be another one that has come
 };
 
 function told(user) {

@@ -54,10 +54,29 @@ export function signedIn(user, { signOut, events }) {
       el("h2", {}, "data", el("span", { class: "muted" }, "the hook’s userData")),
       el("pre", { tabindex: "0" }, user.data === undefined ? "nothing" : JSON.stringify(user.data, null, 2))),
     el("section", { class: "panel" },
+      el("h2", {}, "Devices", el("span", { class: "muted" }, "what your back end reads in the Sessions API")),
+      el("ul", { class: "devices", id: "devices", "aria-live": "polite" })),
+    el("section", { class: "panel" },
       el("h2", {}, "Events", el("span", { class: "muted" }, "what your back end was told")),
       el("ol", { class: "events", id: "events", "aria-live": "polite" }, events.map(eventRow)),
       el("p", { class: "none muted" }, "Nothing since the receiver was started. Sign in as somebody new, or as the same ",
         "person in a private window: that is another device.")));
+}
+
+/** The devices of a person by their newest sessions, or why they are not known. */
+export function deviceRows(sessions, here) {
+  if (!Array.isArray(sessions)) return [el("li", { class: "muted" }, sessions.message)];
+  return sessions.map(({ device, label, state, reason, ordinal }) =>
+    el("li", {},
+      el("span", { class: `status ${state === "ENROLLED" ? "good" : "bad"}` }, label || "Unnamed"),
+      device.id === here && el("span", { class: "badge good" }, "this device"),
+      el("code", { class: "muted" }, `${device.id.slice(0, 12)}…`),
+      el("span", { class: "muted" }, state === "ENROLLED" ? `session ${ordinal}` : reason),
+      el("time", { class: "muted", datetime: device.first_seen_at }, since(device.first_seen_at))));
+}
+
+function since(moment) {
+  return `since ${new Date(moment).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" })}`;
 }
 
 /** One event, its body on demand. */
