@@ -5,16 +5,17 @@ devices, sessions, events and ledger rows: nothing that is measured here reads t
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy
-from sqlalchemy import Connection, Index, text
+from sqlalchemy import Connection, Index, Table, text
 
 from admit.accounts.tables import identities, user_words, users
 
 _TABLES = (users, user_words, identities)
-_PIECE = 250_000
+PIECE = 250_000
 
 FIRST_NAMES = """
 Ada Alan Alice Amina Anders Anna Beatriz Bilal Carlos Chen Clara Dana David Elena Emma Farid Fatima
@@ -36,21 +37,27 @@ Ueda Vargas Virtanen Vogel Wagner Weber Wolf Wright Yilmaz Young Zhang Ziegler
 def fill(database_url: str, app: str, count: int) -> float:
     """Gives the app named `app` `count` people, `person000000001@example.com` and on; returns the seconds."""
     started = time.perf_counter()
+    with filling(database_url, _TABLES) as connection:
+        app_id = app_id_of(connection, app)
+        _lay_out_names(connection)
+        for first in range(1, count + 1, PIECE):
+            _write(connection, app_id, first, min(first + PIECE - 1, count))
+            connection.commit()
+    return time.perf_counter() - started
+
+
+@contextmanager
+def filling(database_url: str, tables: Sequence[Table]) -> Iterator[Connection]:
+    """A connection for writing very many rows to `tables`, whose indexes are made again behind it."""
     engine = sqlalchemy.create_engine(_with_driver(database_url))
     with engine.connect() as connection:
-        app_id = connection.execute(
-            text("SELECT app_id FROM apps WHERE name = :name"), {"name": app}
-        ).scalar_one()
-        indexes = [index for table in _TABLES for index in table.indexes]
+        indexes = [index for table in tables for index in table.indexes]
         if connection.dialect.name == "sqlite":
             connection.exec_driver_sql("PRAGMA journal_mode=OFF")
             connection.exec_driver_sql("PRAGMA synchronous=OFF")
             connection.exec_driver_sql("PRAGMA cache_size=-1000000")
         _drop(connection, indexes)
-        _lay_out_names(connection)
-        for first in range(1, count + 1, _PIECE):
-            _write(connection, app_id, first, min(first + _PIECE - 1, count))
-            connection.commit()
+        yield connection
         for index in indexes:
             index.create(connection)
             connection.commit()
@@ -60,7 +67,27 @@ def fill(database_url: str, app: str, count: int) -> float:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql("VACUUM ANALYZE")  # as autovacuum would have by the time they had come
     engine.dispose()
-    return time.perf_counter() - started
+
+
+def app_id_of(connection: Connection, app: str) -> str:
+    """The id of the app of this name."""
+    found: str = connection.execute(
+        text("SELECT app_id FROM apps WHERE name = :name"), {"name": app}
+    ).scalar_one()
+    return found
+
+
+def numbers(connection: Connection, first: int, last: int) -> str:
+    """A table `numbers` of the numbers from `first` to `last`: `n`, and nine `digits` of it."""
+    if connection.dialect.name == "sqlite":
+        return (
+            f"(WITH RECURSIVE each(n) AS (SELECT {first} UNION ALL SELECT n + 1 FROM each WHERE n < {last}) "
+            "SELECT n, printf('%09d', n) AS digits FROM each) AS numbers"
+        )
+    return (
+        "(SELECT n, lpad(n::text, 9, '0') AS digits "
+        f"FROM generate_series(CAST({first} AS bigint), {last}) AS each(n)) AS numbers"
+    )
 
 
 def _with_driver(url: str) -> sqlalchemy.URL:
@@ -93,20 +120,10 @@ def _lay_out_names(connection: Connection) -> None:
 def _write(connection: Connection, app_id: str, first: int, last: int) -> None:
     """Writes the people with the numbers `first` to `last`."""
     combinations = len(FIRST_NAMES) * len(LAST_NAMES)
-    if connection.dialect.name == "sqlite":
-        numbers = (
-            f"(WITH RECURSIVE each(n) AS (SELECT {first} UNION ALL SELECT n + 1 FROM each WHERE n < {last}) "
-            "SELECT n, printf('%09d', n) AS digits FROM each) AS numbers"
-        )
-    else:
-        numbers = (
-            "(SELECT n, lpad(n::text, 9, '0') AS digits "
-            f"FROM generate_series(CAST({first} AS bigint), {last}) AS each(n)) AS numbers"
-        )
     connection.execute(
         text(
             "CREATE TEMPORARY TABLE people AS SELECT numbers.n, numbers.digits, 'usr_' || digits AS uid, "
-            f"f.first, f.last FROM {numbers} "
+            f"f.first, f.last FROM {numbers(connection, first, last)} "
             f"JOIN full_names f ON f.place = (numbers.n * 7919) % {combinations}"
         )
     )
@@ -115,7 +132,7 @@ def _write(connection: Connection, app_id: str, first: int, last: int) -> None:
     for statement in (
         f"""INSERT INTO users SELECT :app, uid, {address}, {address}, 'yes', first || ' ' || last,
             CASE WHEN n % 3 = 0 THEN 'prod' ELSE 'eval' END, NULL, :now + n * 1000, :now + n * 1000,
-            :now + n * 1000, :never, n % 30, 30, 20000, NULL, NULL FROM people ORDER BY uid""",
+            :now + n * 1000, :never, n % 30, 30, 20000, NULL, NULL, NULL, NULL FROM people ORDER BY uid""",
         f"INSERT INTO identities SELECT :app, 'email', {address}, uid, :now FROM people ORDER BY digits",
         f"""INSERT INTO user_words SELECT :app, lower(first), uid FROM people
             UNION SELECT :app, lower(last), uid FROM people

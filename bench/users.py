@@ -65,13 +65,13 @@ def _bench(database: str, count: int, runs: int) -> None:
 
         server = stack.enter_context(servers.admit_server(folder, url, hook_port, before_serving=move_in))
         uvloop.run(load.closed_loop(server.port, _logins(server, 500), b'"type":"tokens"', concurrency=16))
-        first = [_run(server, database_pid, _logins(server, 2_000), b'"type":"tokens"') for _ in range(runs)]
-        _print_load("first login", first)
-        tokens = _refresh_tokens(server)
+        first = [run(server, database_pid, _logins(server, 2_000), b'"type":"tokens"') for _ in range(runs)]
+        print_load("first login", first)
+        tokens = refresh_tokens(server, count)
         again = [
-            _run(server, database_pid, _refreshes(server, tokens), b'"type":"tokens"') for _ in range(runs)
+            run(server, database_pid, refreshes(server, tokens), b'"type":"tokens"') for _ in range(runs)
         ]
-        _print_load("refresh", again)
+        print_load("refresh", again)
         reader = _reader(server)
         for title, requests in _questions(server, reader, count):
             tally = uvloop.run(load.closed_loop(server.port, iter(requests), b'"data":[', concurrency=1))
@@ -82,23 +82,23 @@ def _bench(database: str, count: int, runs: int) -> None:
         print(f"memory at its peak: {machine.peak_memory_mb(server.pid):.0f} MB")
 
 
-class _Load(tuple[float, float, float]):
+class Load(tuple[float, float, float]):
     """Per second, CPU ms of the server, CPU ms of the database, each per request."""
 
 
-def _run(server: servers.Server, database_pid: int, requests: Iterator[bytes], wanted: bytes) -> _Load:
+def run(server: servers.Server, database_pid: int, requests: Iterator[bytes], wanted: bytes) -> Load:
     before = machine.cpu_seconds(server.pid), machine.cpu_seconds(database_pid) if database_pid else 0.0
     tally = uvloop.run(load.closed_loop(server.port, requests, wanted, concurrency=AT_ONCE))
     if tally.failures:
         raise SystemExit(f"{tally.failures} requests failed, such as: {tally.sample_failure!r}")
     done = len(tally.latencies_ms)
     after = machine.cpu_seconds(server.pid), machine.cpu_seconds(database_pid) if database_pid else 0.0
-    return _Load(
+    return Load(
         (tally.per_second, *((then - now) / done * 1000 for now, then in zip(before, after, strict=True)))
     )
 
 
-def _print_load(title: str, runs: Sequence[_Load]) -> None:
+def print_load(title: str, runs: Sequence[Load]) -> None:
     rate, server_ms, database_ms = (statistics.median(each) for each in zip(*runs, strict=True))
     rates = [each[0] for each in runs]
     print(
@@ -125,14 +125,15 @@ def _login(server: servers.Server, sub: str) -> bytes:
     return load.post(f"/{server.app}/token", json.dumps(body).encode())
 
 
-def _refresh_tokens(server: servers.Server) -> list[str]:
-    """Refresh tokens of as many sessions of different people, who lived here before."""
-    chosen = [_login(server, f"person{number:09d}@example.com") for number in range(1, SESSIONS + 1)]
+def refresh_tokens(server: servers.Server, count: int) -> list[str]:
+    """Refresh tokens of different people, who lived here before, `count` of them."""
+    last = min(count, SESSIONS)
+    chosen = [_login(server, f"person{number:09d}@example.com") for number in range(1, last + 1)]
     bodies = uvloop.run(load.answers(server.port, chosen, concurrency=16))
     return [json.loads(body)["refreshToken"] for body in bodies]
 
 
-def _refreshes(server: servers.Server, tokens: Sequence[str]) -> Iterator[bytes]:
+def refreshes(server: servers.Server, tokens: Sequence[str]) -> Iterator[bytes]:
     """Signed refreshes, a few per session and each newer than the last."""
     now = time.time_ns() // 1_000_000
     requests = [

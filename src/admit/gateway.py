@@ -12,10 +12,12 @@ import msgspec
 import structlog
 
 from admit import clock as real_clock
-from admit.accounts import expiry, former_keys
+from admit.accounts import enrollment_tokens, expiry, former_keys, session_expiry
 from admit.accounts import sealed as accounts_sealed
+from admit.accounts.connections import Connections
 from admit.accounts.directory import Directory
 from admit.accounts.tokens import Mint
+from admit.accounts.user_totals import UserTotals
 from admit.clock import Clock
 from admit.config import Settings
 from admit.enrollment import admissions
@@ -31,6 +33,7 @@ from admit.signin import known_networks, limits, mail_job, one_time_codes
 from admit.signin.app_mail import AppMailers
 from admit.signin.demo import DemoUsers
 from admit.signin.email_code import EmailCodes
+from admit.signin.enrollment_token import EnrollmentTokens
 from admit.signin.limits import Limits
 from admit.signin.meter import Meter
 from admit.signin.trial_mails import TestMails
@@ -86,10 +89,22 @@ class Gateway:
         self.meter = Meter(db, ring, clock)
         self.codes = EmailCodes(db, ring, clock, self.limits, settings.otp_seconds)
         self.test_mails = TestMails(db, ring, clock, self.limits, self.mailers, settings.mail_sender)
+        self.connections = Connections(db, clock)
         self.news = News(db)
+        self.user_totals = UserTotals(db)
         self.book = Book(db, ring)
         self.demo_users = DemoUsers(db, ring, clock, self.limits)
+        self.enrollment_tokens = EnrollmentTokens(db, ring, clock, self.limits)
         self.door = Door(db, ring, http, clock, settings.refresh_token_days * DAY_MS)
+        self._prunes: tuple[Prune, ...] = (
+            one_time_codes.prune,
+            known_networks.prune,
+            limits.prune,
+            former_keys.prune,
+            session_expiry.expire,
+            partial(enrollment_tokens.prune, kept_ms=settings.retention_days * DAY_MS),
+        )
+        self._idle_looked_at = 0
         self._closing = AsyncExitStack()
 
     @classmethod
@@ -127,10 +142,12 @@ class Gateway:
             opened.callback(gateway.directory.close)
             opened.callback(gateway.book.close)
             opened.push_async_callback(gateway.news.close)
+            opened.push_async_callback(gateway.user_totals.close)
             opened.push_async_callback(gateway.mailers.close)
             await gateway.mint.load()
             opened.push_async_callback(gateway.mint.close)
             opened.push_async_callback(gateway.door.close)
+            opened.push_async_callback(gateway.connections.close)
             if serve_address is not None:
                 await gateway._start_work(opened)
             gateway._closing = opened.pop_all()
@@ -159,6 +176,7 @@ class Gateway:
         working = asyncio.create_task(worker.run())
         opened.push_async_callback(_end, working)
         opened.push_async_callback(worker.stop)
+        self.connections.start()
         keeping = asyncio.create_task(self._keep_house())
         opened.push_async_callback(_end, keeping)
 
@@ -173,11 +191,15 @@ class Gateway:
                 await self._forget_events()
             except Exception as error:
                 log.warning("housekeeping.failed", cause=type(error).__name__)
-            for prune in (one_time_codes.prune, known_networks.prune, limits.prune, former_keys.prune):
+            for prune in self._prunes:
                 try:
                     await self._prune(prune)
                 except Exception as error:
                     log.warning("housekeeping.failed", cause=type(error).__name__)
+            try:
+                await self._end_idle_sessions()
+            except Exception as error:
+                log.warning("housekeeping.failed", cause=type(error).__name__)
             await asyncio.sleep(real_clock.jitter(HOUSEKEEPING_EVERY_SECONDS))
 
     async def _reseal(self) -> None:
@@ -197,6 +219,14 @@ class Gateway:
                 while await self.db.write(prune, patient=True) == PRUNE_ROWS:
                     pass
             after = logs.last
+
+    async def _end_idle_sessions(self) -> None:
+        """Looks once a day: an idle session is refused long before it is told."""
+        now = self.clock()
+        if now - self._idle_looked_at >= DAY_MS:
+            if ended := await session_expiry.end_idle(self.db, now):
+                log.info("sessions.inactive", sessions=ended)
+            self._idle_looked_at = now
 
     async def _prune(self, prune: Prune) -> None:
         """Runs `prune` in small units until nothing is left, so that logins pass."""

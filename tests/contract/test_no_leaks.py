@@ -19,10 +19,20 @@ async def test_nothing_that_a_stranger_sends_reaches_the_log(
     door: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
     await door.app()
-    fields = ("email", "otp", "otp_id", "client_secret", "refresh_token", "signature", "public_key", "token")
+    fields = (
+        "email",
+        "otp",
+        "otp_id",
+        "client_secret",
+        "refresh_token",
+        "enrollment_token",
+        "signature",
+        "public_key",
+        "token",
+    )
     bodies = [
         dict.fromkeys(fields, CANARY) | {"grant_type": grant}
-        for grant in ("otp", "client_credentials", "refresh_token", CANARY)
+        for grant in ("otp", "client_credentials", "refresh_token", "urn:admit:enrollment-token", CANARY)
     ]
     headers = {
         "Origin": ORIGIN,

@@ -19,6 +19,8 @@ SCOPES = frozenset(
         "apps:write",
         "users:read",
         "users:write",
+        "sessions:read",
+        "sessions:write",
         "events:read",
         "webhooks:read",
         "webhooks:write",

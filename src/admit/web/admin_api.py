@@ -9,6 +9,7 @@ from admit.accounts import apps, clients
 from admit.accounts.app_settings import check_settings, parse_app_name
 from admit.accounts.apps import APPS_PAGE, App, NameTaken
 from admit.accounts.domains import parse_owner
+from admit.accounts.enrollment_links import check_link
 from admit.accounts.origins import parse_origin
 from admit.errors import Conflict, NotFound
 from admit.gateway import Gateway
@@ -107,6 +108,7 @@ async def change_settings(call: Call) -> Response:
     """Replaces the settings of the app."""
     app = await permitted_app(call)
     settings = check_settings(await call.json(NewSettings))
+    check_link(settings.enrollment_link, app.origins)
     if settings.mail_templates is not None:
         templates.check(settings.mail_templates)
     now = call.gateway.clock()

@@ -169,6 +169,8 @@ def _view(user: User, now: int) -> UserView:
         eval_days_left=user.eval_days_left,
         eval_days_max=user.eval_days_max,
         deactivated_at=user.deactivated_at,
+        locked_at=user.locked_at,
+        devices_max=user.devices_max,
     )
 
 

@@ -178,7 +178,10 @@ class SimulationResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UserView(msgspec.Struct, frozen=True, kw_only=True):
-    """One person of an app, as operators see them. None: never, not known, or without end."""
+    """One person of an app, as operators see them. None: never, not known, or without end.
+
+    `devices_max` None: as many as the app allows; 0: any number.
+    """
 
     user_id: str
     uid: str
@@ -195,6 +198,8 @@ class UserView(msgspec.Struct, frozen=True, kw_only=True):
     eval_days_left: int
     eval_days_max: int
     deactivated_at: int | None
+    locked_at: int | None
+    devices_max: int | None
 
 
 class UserImport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -12,6 +12,7 @@ from admit.accounts.people_walk import Of
 from admit.errors import AdmitError, InvalidRequest, NotFound
 from admit.storage.transaction import Unit
 from admit.web.admin_types import Moment, Text
+from admit.web.deliveries_api import require_endpoint
 from admit.web.operations import Call
 from admit.web.operator_access import admin, permitted_app
 from admit.webhooks import campaign_starts, campaigns, endpoints
@@ -142,6 +143,8 @@ async def list_campaigns(call: Call) -> Response:
         limit=query.limit + 1,
     )
     found = await call.gateway.db.read(find)
+    if not found and not query.before:
+        await require_endpoint(call, app, query.endpoint)
     shown = [_view(each) for each in found[: query.limit]]
     return call.answer(
         CampaignPage(campaigns=shown, before=shown[-1].id if len(found) > len(shown) else None)
@@ -238,6 +241,7 @@ OPERATIONS = (
         "webhooks:read",
         query=CampaignsQuery,
         answer=CampaignPage,
+        codes=("endpoint_not_found",),
     ),
     admin(
         "GET",

@@ -102,6 +102,8 @@ async def list_deliveries(call: Call) -> Response:
         limit=asked.limit,
     )
     page = await call.gateway.db.read(partial(deliveries.page, app_id=app.app_id, query=query))
+    if not page.deliveries and page.before is None:
+        await require_endpoint(call, app, asked.endpoint)
     before = None if page.before is None else f"{page.before[0]}.{page.before[1]}"
     shown = [DeliveryView(**_members(each)) for each in page.deliveries]
     return call.answer(DeliveryPage(deliveries=shown, before=before))
@@ -123,6 +125,15 @@ async def retry_delivery(call: Call) -> Response:
     if isinstance(outcome, AdmitError):
         raise outcome
     return call.answer(await _history(gateway, app, delivery_id))
+
+
+async def require_endpoint(call: Call, app: App, endpoint_id: str) -> None:
+    """Raises NotFound where `endpoint_id`, which is not empty, names no endpoint of the app."""
+    if not endpoint_id:
+        return
+    find = partial(endpoints.find, ring=call.gateway.ring, app_id=app.app_id, endpoint_id=endpoint_id)
+    if await call.gateway.db.read(find) is None:
+        raise endpoints.not_found(endpoint_id)
 
 
 async def _history(gateway: Gateway, app: App, delivery_id: str) -> DeliveryHistory:
@@ -192,7 +203,7 @@ OPERATIONS = (
         "webhooks:read",
         query=DeliveriesQuery,
         answer=DeliveryPage,
-        codes=("user_not_found",),
+        codes=("endpoint_not_found", "user_not_found"),
     ),
     admin(
         "GET",

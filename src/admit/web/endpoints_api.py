@@ -9,8 +9,7 @@ from starlette.responses import Response
 
 from admit.accounts.apps import App
 from admit.errors import InvalidRequest
-from admit.events import log
-from admit.events.catalog import TYPES
+from admit.events import log, type_names
 from admit.events.log import Head
 from admit.outbound.http import Reply
 from admit.outbound.signing import jwk_of
@@ -152,8 +151,7 @@ async def try_endpoint(call: Call) -> Response:
     """Sends an example to an endpoint and tells what came back. Nothing is changed or noted."""
     app, endpoint_id = await permitted_app(call), call.param("endpoint")
     body, gateway = await call.json(NewTrial), call.gateway
-    if body.type not in TYPES:
-        raise endpoint_settings.unknown_type(body.type)
+    type_names.check(body.type)
     endpoint, _ = await _find(call, app, endpoint_id)
     trial = await trials.try_out(gateway.events_http, endpoint, app.name, body.type, gateway.clock)
     return call.answer(_trial_view(endpoint, trial))

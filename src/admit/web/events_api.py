@@ -12,9 +12,8 @@ from starlette.responses import Response
 from admit.accounts import users
 from admit.accounts.apps import App
 from admit.clock import new_id
-from admit.errors import InvalidRequest, NotFound
-from admit.events import upkeep
-from admit.events.catalog import TYPES
+from admit.errors import NotFound
+from admit.events import type_names, upkeep
 from admit.events.feed import BEGINNING, CURSOR_CHARACTERS_MAX, PAGE_EVENTS_MAX, Page, Wanted
 from admit.events.log import Recorded
 from admit.storage.transaction import Transaction
@@ -102,7 +101,7 @@ async def list_events(call: Call) -> Response:
 async def trigger_event(call: Call) -> Response:
     """Sends an example of an event."""
     app, body = await permitted_app(call), await call.json(Trigger)
-    event_type = _known_type(body.type)
+    event_type = type_names.check(body.type)
     event_id, now = new_id("evt"), call.gateway.clock()
 
     def leave(tx: Transaction) -> list[Triggered] | None:
@@ -151,15 +150,7 @@ async def _hang_up(request: Request) -> None:
 
 
 def _types(text: str) -> frozenset[str]:
-    return frozenset(_known_type(each.strip()) for each in text.split(",") if each.strip())
-
-
-def _known_type(text: str) -> str:
-    if text not in TYPES:
-        raise InvalidRequest(
-            f"{text[:80]!r} is not a type of event. /schemas lists the types.", code="event_type_unknown"
-        )
-    return text
+    return frozenset(type_names.check(each.strip()) for each in text.split(",") if each.strip())
 
 
 async def uid_of(call: Call, app: App, user: str) -> str:

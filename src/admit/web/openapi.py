@@ -18,7 +18,9 @@ _SECURITY: dict[str, list[dict[str, list[str]]]] = {
     "person_or_open": [{}, {"access_token": []}],
     "person": [{"access_token": []}],
     "operator": [{"operator_token": []}],
+    "operator_or_client": [{"operator_token": []}, {"basic": []}],
 }
+_TAGS = {"operator": "Admin", "operator_or_client": "Sessions"}
 _PARAMETER = re.compile(r"{(\w+)}")
 
 
@@ -57,6 +59,11 @@ def document(operations: Iterable[Operation], *, server: str) -> dict[str, Any]:
                     "description": "From POST /{app}/token.",
                 },
                 "operator_token": {"type": "http", "scheme": "bearer", "description": "Of the admin API."},
+                "basic": {
+                    "type": "http",
+                    "scheme": "basic",
+                    "description": "The app and an operator token, or an API client and its secret.",
+                },
             },
         },
     }
@@ -99,9 +106,7 @@ def _described(
     described: dict[str, Any] = {
         "operationId": operation.handler.__name__,
         "summary": operation.summary,
-        "tags": [
-            "Admin" if operation.access == "operator" else "Apps" if "{app}" in operation.path else "Server"
-        ],
+        "tags": [_TAGS.get(operation.access, "Apps" if "{app}" in operation.path else "Server")],
         "parameters": [
             *(
                 {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}

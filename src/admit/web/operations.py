@@ -37,8 +37,9 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     handler: "Handler"
     summary: str
-    access: Literal["open", "person_or_open", "person", "operator"]
-    """open: no token, or the body proves who asks. person: an access token. operator: an operator token."""
+    access: Literal["open", "person_or_open", "person", "operator", "operator_or_client"]
+    """open: no token, or the body proves who asks. person: an access token. operator: an operator token.
+    operator_or_client: that, or HTTP Basic with it or with the secret of an API client."""
     scopes: tuple[str, ...] = ()
     query: Any = None
     body: Any = None
