@@ -61,7 +61,7 @@ def _setting(setting: Setting, told: str) -> str:
     default = f"`{setting.default}`" if setting.default else "none"
     lines = [
         f"## `{setting.variable}`\n",
-        told.replace("<", "\\<") + "\n",
+        inspect.cleandoc(told).replace("<", "\\<") + "\n",
         f"- default: {default}",
         f"- example: `{setting.variable}={setting.example}`",
     ]

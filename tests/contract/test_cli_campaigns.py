@@ -116,6 +116,10 @@ def test_backfill_is_followed_to_its_end_and_its_deliveries_are_found(admit: Com
         assert "--state" in admit.refused("delivery", "list", "notes", "--state", "lost", code=2)
         unknown = admit.refused("delivery", "show", "notes", "dlv_x", code=3)
         assert unknown == "There is no delivery 'dlv_x' in this app."
+        nope = "There is no endpoint 'nope' in this app."
+        assert admit.refused("delivery", "list", "notes", "--endpoint", "nope", code=3) == nope
+        assert admit.refused("endpoint", "campaigns", "notes", "nope", code=3) == nope
+        assert admit.json("delivery", "list", "notes", "--endpoint", told, "--state", "failed") == []
     assert len(set(far.ids)) == PEOPLE
 
 
@@ -143,6 +147,22 @@ def test_replay_and_retry_of_what_failed(admit: CommandLine) -> None:
         assert refused == "A replay begins with --since or with --sequence."
         admit.refused("endpoint", "replay", "notes", told, "--since", "yesterday", code=2)
     assert len(set(far.ids)) == PEOPLE + 1
+
+
+def test_campaign_without_a_delivery_says_why(admit: CommandLine) -> None:
+    with far_side() as far, serving(admit.folder, **ALLOW):
+        told = endpoint(admit, far, "--events", "user.enrolled,device.enrolled")
+
+        def said(*arguments: str) -> str:
+            ended = admit("endpoint", *arguments)
+            assert (ended.code, "deliveries\t0\n" in ended.out) == (0, True), ended
+            return ended.err
+
+        assert said("backfill", "notes", told, "--of", "device") == "There is no device yet.\n"
+        admit.done("endpoint", "backfill", "notes", told, "--of", "user")
+        assert "No user is left to tell of" in said("backfill", "notes", told, "--of", "user")
+        assert "No delivery has failed" in said("retry-failed", "notes", told, "--since", "1h")
+        assert "Nothing that the endpoint wants" in said("replay", "notes", told, "--since", "0s")
 
 
 def test_interrupted_command_leaves_its_campaign_at_work(admit: CommandLine) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from admit.cli.connection import target
+from admit.cli.values import moment
 from tests.contract.command_line import CommandLine, Runner, serving
 from tests.postgres import Cluster
 
@@ -314,6 +315,25 @@ def test_operator_tokens_are_made_listed_and_revoked(admit: CommandLine, app: st
     assert admit("token", "revoke", made["token_id"], "--yes").code == 3
 
 
+@pytest.mark.parametrize(
+    ("options", "verb"),
+    [
+        ([], "and type: admit app list\n"),
+        (["--scopes", "users:read"], "and type: admit user list APP\n"),
+        (["--scopes", "sessions:read,events:read"], "and type: admit session list APP\n"),
+        (["--scopes", "users:write"], "ADMIT_TOKEN=adm_…\n"),
+    ],
+)
+def test_who_makes_a_token_hears_how_to_try_it(admit: CommandLine, options: list[str], verb: str) -> None:
+    ended = admit("token", "create", *options)
+    assert "cannot be shown again. Next, elsewhere: export ADMIT_URL=https://…" in ended.err
+    assert ended.err.endswith(verb)
+
+
+def test_token_of_one_app_is_tried_in_that_app(admit: CommandLine, app: str) -> None:
+    assert admit("token", "create", "--app", app).err.endswith(f"and type: admit user list {app}\n")
+
+
 def test_an_impossible_token_is_refused(admit: CommandLine) -> None:
     assert "apps:read" in admit.refused("token", "create", "--scopes", "root")
     assert "no app 'nowhere'" in admit.refused("token", "create", "--app", "nowhere", code=3)
@@ -510,8 +530,13 @@ def test_secrets_of_an_endpoint_are_rotated(admit: CommandLine, app: str) -> Non
     rotated = admit.json("endpoint", "rotate", app, made["id"], "--overlap", "1h", "--yes")
     assert rotated["public_key"].startswith("whpk_")
     assert len(rotated["secrets"]) == 2
+    ended = admit("endpoint", "rotate", app, made["id"], "--overlap", "1h", "--yes")
+    ends_at = admit.json("endpoint", "list", app)[0]["secrets"][1]["ends_at"]
+    assert f"former secret\tsigns until {moment(ends_at)}\n" in ended.out
     rotated = admit.json("endpoint", "rotate", app, made["id"], "--overlap", "0s", "--yes")
     assert len(rotated["secrets"]) == 1
+    ended = admit("endpoint", "rotate", app, made["id"], "--overlap", "0s", "--yes")
+    assert "former secret\tsigns no more\n" in ended.out
 
 
 def test_a_trial_of_an_endpoint_that_fails_shows_why(admit: CommandLine, app: str) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import pty
 import signal
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Iterator
@@ -166,7 +168,10 @@ async def test_listening_goes_on_after_a_restore_and_says_what_it_cannot_know(do
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["--forward", "ftp://localhost"], "--forward: The URL must begin with https://"),
+        (["--forward", "foo"], "--forward is the URL of your receiver, such as http://localhost:3000/hooks"),
+        (["--forward", "localhost:3000"], "--forward is the URL of your receiver"),
+        (["--forward", "ftp://localhost"], "--forward is the URL of your receiver"),
+        (["--forward", "http:///hooks"], "--forward is the URL of your receiver"),
         (["--forward", "http://user:word@localhost"], "--forward: The URL must not contain a user name"),
         (["--forward", "http://169.254.169.254:99999/"], "--forward: "),
         (["--forward", "http://localhost:9/", "--secret", "whsec_short"], "--secret cannot be used"),
@@ -271,6 +276,25 @@ async def test_tail_hears_of_servers_through_postgresql_itself(served_postgres_u
             assert (await tail.json())["data"]["user"]["user_id"] == "bob@example.com"
 
 
+async def test_tail_tells_people_at_a_terminal_what_it_waits_for(door: Served) -> None:
+    await door.app()
+    token = await operator_token(door, "events:read")
+    ours, theirs = pty.openpty()
+    tail = await asyncio.create_subprocess_exec(
+        *(*ADMIT, "event", "tail", "notes", "--type", "user.enrolled", "--user", "usr_1"),
+        stdout=PIPE,
+        stderr=theirs,
+        env=CLEAN | {"ADMIT_URL": door.url, "ADMIT_TOKEN": token},
+    )
+    os.close(theirs)
+    said = await asyncio.wait_for(asyncio.to_thread(os.read, ours, 10_000), WAIT_SECONDS)
+    tail.send_signal(signal.SIGINT)
+    out, _ = await tail.communicate()
+    os.close(ours)
+    assert said.decode().splitlines() == ["Waiting for user.enrolled of notes about usr_1. Ctrl-C ends this."]
+    assert (tail.returncode, out) == (130, b"")
+
+
 async def test_tail_of_an_app_that_is_not_there_ends_at_once(door: Served) -> None:
     token = await operator_token(door, "events:read")
     async with command("event", "tail", "notes", url=door.url, token=token) as tail:
@@ -296,7 +320,9 @@ def test_events_are_listed_and_logs_restored_by_command(admit: CommandLine) -> N
     assert some.err == f"Go on with: --after {cursor}\n"
     third = admit.json("event", "list", "notes", "--after", cursor, "--limit=1")[0]
     assert third["data"]["user"]["user_id"] == "u2@example.com"
-    assert "is not a type of event" in admit.refused("event", "list", "notes", "--type", "user.born")
+    unknown = "'user.enroled' is not a type of event. Is 'user.enrolled' meant?"
+    assert admit.refused("event", "list", "notes", "--type", "user.enroled").startswith(unknown)
+    assert admit.refused("event", "trigger", "notes", "user.enroled").startswith(unknown)
     assert admit.json("event", "list", "notes", "--user", "u7@example.com")[0]["data"]["sequence"] == "8"
 
     assert "Name an app, or say --all" in admit.refused("event", "restored", code=2)

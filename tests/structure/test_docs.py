@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pydoc import locate
 
 from admit import errors
+from admit.accounts import session_standing
 from admit.config import SETTINGS
 from admit.events.catalog import TYPES
 from admit.web.errors import INTERNAL, STATUS, status_of
@@ -106,11 +107,13 @@ def test_the_lock_file_was_made_from_the_project_file() -> None:
 def error_codes() -> dict[str, set[int]]:
     """Every code that an error can carry, with the statuses that it is answered with; none: only inside.
 
-    A code is that of a class, a constant of errors.py (a refusal), or given where the error is raised.
+    A code is that of a class, a constant of errors.py (a refusal), the end of a session, or given where the
+    error is raised.
     """
     codes: dict[str, set[int]] = {
         code: {STATUS[errors.Refused]} for name, code in vars(errors).items() if name.isupper()
     }
+    codes |= {code: {STATUS[errors.Unauthorized]} for code in session_standing.SENTENCES}
     for module in modules():
         constants = vars(errors) | _constants(module.tree.body)
         for node in ast.walk(module.tree):

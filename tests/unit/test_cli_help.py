@@ -43,6 +43,7 @@ HARMFUL = (
     "release",
     "delete",
     "deactivate",
+    "wipe",
     "restored",
     "server-reset",
     "template-reset",

@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from admit.cli.values import duration, listed, moment, parse_duration, parse_list, shown, shown_json
+from admit.cli.values import (
+    duration,
+    listed,
+    moment,
+    parse_duration,
+    parse_list,
+    shown,
+    shown_json,
+    to_the_second,
+)
 
 
 @pytest.mark.parametrize(
@@ -38,6 +47,12 @@ def test_lists_are_separated_by_commas_or_spaces_and_keep_their_order() -> None:
 def test_moments_are_shown_in_utc() -> None:
     assert moment(1_777_624_200_000) == "2026-05-01T08:30:00Z"
     assert moment(None) == ""
+
+
+def test_times_of_the_sessions_api_are_shown_as_moments_are() -> None:
+    assert to_the_second("2026-05-01T08:30:00.123Z") == "2026-05-01T08:30:00Z"
+    assert to_the_second("2026-05-01T08:30:00Z") == "2026-05-01T08:30:00Z"
+    assert to_the_second(None) == ""
     assert listed([], none="none") == "none"
 
 

@@ -130,7 +130,7 @@ def list_campaigns(
             Column("BEGUN", lambda campaign: moment(campaign.created_at)),
             Column("ENDPOINT ID", lambda campaign: campaign.endpoint),
         ],
-        none="None.",
+        none=f"No replay, no retry and no backfill yet. `admit endpoint list {app}` shows the endpoints.",
     )
 
 
@@ -172,7 +172,9 @@ def _start(
             *([("no longer kept", str(campaign.missed))] if campaign.missed else []),
         ],
     )
-    if campaign.state == "waiting":
+    if campaign.state == "done" and campaign.done == 0:
+        terminal.out.note(_why_nothing(campaign))
+    elif campaign.state == "waiting":
         terminal.out.note("The endpoint is not enabled. It goes on with: admit endpoint resume")
     elif campaign.state == "running" and terminal.alone:
         terminal.out.note("No server is running here. It begins when one does: admit serve")
@@ -230,6 +232,20 @@ def _what(campaign: "CampaignView") -> str:
 
 def _seen(campaign: "CampaignView") -> str:
     return f"{campaign.seen} of {campaign.total}" if campaign.total is not None else str(campaign.seen)
+
+
+def _why_nothing(campaign: "CampaignView") -> str:
+    """Why a campaign that is done has made no delivery, as far as its figures tell."""
+    if campaign.kind == "backfill":
+        if campaign.total == 0:
+            return f"There is no {campaign.of} yet."
+        return (
+            f"No {campaign.of} is left to tell of: each is told once, and those who came after the endpoint "
+            "was made when they came."
+        )
+    if campaign.kind == "retry":
+        return "No delivery has failed since then."
+    return "Nothing that the endpoint wants to be told has happened since then, or it waits to be delivered."
 
 
 def _ago(seconds: float) -> int:

@@ -60,9 +60,9 @@ class Terminal:
         except Rejection as error:
             if error.code != "app_not_found":
                 raise
-            name = (
-                unquote(where.split("/")[1]) if where.startswith("apps/") else str(getattr(body, "app", ""))
-            )
+            first, _, rest = where.partition("/")
+            in_path = first in ("apps", "v4")  # the admin API and the Sessions API
+            name = unquote(rest.partition("/")[0]) if in_path else str(getattr(body, "app", ""))
             raise Rejection(
                 error.status, error.code, f"There is no app {name!r}. {self._similar(name)}"
             ) from None

@@ -56,7 +56,7 @@ def list_deliveries(
             Column("DELIVERY ID", lambda delivery: delivery.id),
             Column("LAST OUTCOME", lambda delivery: delivery.detail),
         ],
-        none="None.",
+        none=f"No deliveries. `admit endpoint list {app}` shows who is told of what.",
     )
 
 

@@ -234,7 +234,11 @@ def rotate(
     )
     where = target("apps", app, "endpoints", endpoint, "secret")
     made = terminal.call("POST", where, body, EndpointSecret)
-    terminal.out.one(made, _secret_facts(made))
+    terminal.out.one(made, [*_secret_facts(made), ("former secret", _former(made))])
+    if made.secret:
+        terminal.out.note("Keep the new secret now: it cannot be shown again. Next: " + _next(app, made.id))
+    else:
+        terminal.out.note(f"Receivers find the new key at /{app}/.well-known/webhook-keys.json, too.")
 
 
 @command(endpoints, "test", example="admit endpoint test notes ep_7k3m --type user.enrolled")
@@ -291,6 +295,12 @@ def _secret_facts(made: "EndpointSecret") -> "Facts":
     if made.public_key:
         facts.append(("public key", made.public_key))
     return facts
+
+
+def _former(made: "EndpointSecret") -> str:
+    """Until when former secrets sign beside the new one."""
+    ends_at = max((each.ends_at for each in made.secrets if each.ends_at is not None), default=None)
+    return "signs no more" if ends_at is None else f"signs until {moment(ends_at)}"
 
 
 def _facts(endpoint: "EndpointView") -> "Facts":

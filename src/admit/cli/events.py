@@ -1,17 +1,15 @@
 """admit event: what has happened in an app."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+import itertools
+import sys
+from typing import Annotated
 
 import typer
 
 from admit.cli.command import AppName, Terminal, Yes, command, group
 from admit.cli.connection import target
 from admit.cli.output import Column
-from admit.cli.values import parse_list
-
-if TYPE_CHECKING:
-    from admit.cli.following import FedEvent, Feed
+from admit.cli.values import listed, parse_list
 
 events = group(
     "event",
@@ -79,7 +77,11 @@ def tail(
     from admit.cli.following import Feed
 
     terminal.require_server()
-    for event in _begun(Feed(terminal, app, after=after, types=_types(type), user=user)):
+    feed = Feed(terminal, app, after=after, types=_types(type), user=user)
+    first = feed.page()  # what is wrong with the question is told before we say that we wait
+    if sys.stderr.isatty():
+        terminal.out.note(_waiting_for(app, type, user))
+    for event in itertools.chain(first.events, feed.follow()):
         terminal.out.next(event, [event.timestamp, event.type, event.about, event.id])
 
 
@@ -139,11 +141,11 @@ def restored(
     terminal.out.done(done, f"{done.logs} log{'s begin' if done.logs != 1 else ' begins'} a new epoch.")
 
 
-def _begun(feed: "Feed") -> Iterator["FedEvent"]:
-    """`feed` once the first page has come: what is wrong with the question is told at once."""
-    first = feed.page()
-    yield from first.events
-    yield from feed.follow()
+def _waiting_for(app: str, types: str | None, user: str | None) -> str:
+    """What `event tail` says while nothing happens."""
+    what = "events" if types is None else listed(parse_list(types))
+    whom = "" if user is None else f" about {user}"
+    return f"Waiting for {what} of {app}{whom}. Ctrl-C ends this."
 
 
 def _types(text: str | None) -> str | None:

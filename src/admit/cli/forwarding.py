@@ -1,6 +1,7 @@
 """What `admit listen` does: each event of a feed is signed and posted to one URL."""
 
 import asyncio
+import re
 from types import TracebackType
 
 import msgspec
@@ -15,8 +16,11 @@ from admit.outbound.http import Failure, HttpClient, Reply
 
 TIMEOUT_SECONDS = 15.0
 REPLY_BYTES_MAX = 16_384
+EXAMPLE = "http://localhost:3000/hooks"
 PAUSES_SECONDS = (0.5, 1.0, 2.0)
 """Between attempts where nobody listens at the URL yet, as while the receiver starts anew."""
+
+_BEGINNING = re.compile("https?://[^/?#]", re.IGNORECASE)
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -51,6 +55,9 @@ class Forwarder:
     def __init__(self, url: str, secret: str | None) -> None:
         self._url = url
         self._secret = _checked(secret)
+        if not _BEGINNING.match(url):
+            # Without the text: it may hold a password.
+            raise Refusal(f"--forward is the URL of your receiver, such as {EXAMPLE}", 2)
         policy = _policy_for(url)
         if (refusal := policy.url_refusal(url)) is not None:
             raise Refusal(f"--forward: {refusal}", 2)

@@ -83,6 +83,11 @@ class Output:
             self._line((GAP if self._for_people else "\t").join(map(shown, cells)))
         self._stream.flush()
 
+    def picture(self, lines: str) -> None:
+        """Draws something for who sits at a terminal; programs and pipes get none."""
+        if self._for_people and not self.json:
+            self._line("\n" + lines.rstrip("\n"))
+
     def note(self, sentence: str) -> None:
         """Tells people something beside the answer, on stderr. Programs, which ask for JSON, hear nothing."""
         if not self.json:

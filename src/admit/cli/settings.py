@@ -24,6 +24,71 @@ WhenFull = Literal["refuse", "lock"]
 
 T = TypeVar("T")
 
+EvalDays = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="How many active days a newcomer on trial has.", show_default=False),
+]
+RefuseHopeless = Annotated[
+    bool | None,
+    typer.Option(
+        "--refuse-hopeless/--mail-everybody",
+        help="Mail no code to whom the policy would refuse anyway, which tells strangers who is known; "
+        "or mail one to everybody who asks.",
+        show_default=False,
+    ),
+]
+MailSender = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SENDER",
+        help='The From of its mails, such as "Notes <login@example.com>", or none for the server\'s.',
+        show_default=False,
+    ),
+]
+DevicesMax = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|none",
+        help="How many devices of a person may be enrolled at once.",
+        show_default=False,
+    ),
+]
+WhenDevicesFull = Annotated[
+    WhenFull | None,
+    typer.Option(
+        metavar="refuse|lock",
+        help="What becomes of one device more: it is refused, or the one not heard of for longest is "
+        "locked in its favour.",
+        show_default=False,
+    ),
+]
+CountDerived = Annotated[
+    bool | None,
+    typer.Option(
+        "--count-derived/--ignore-derived",
+        help="Whether devices without an identifier of their own, which are new at every sign-in of a "
+        "browser, count as devices.",
+        show_default=False,
+    ),
+]
+IdleDays = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|none",
+        help="End sessions of which nothing was heard for so many days.",
+        show_default=False,
+    ),
+]
+EnrollmentLink = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL|none",
+        help="Where enrollment tokens are redeemed, such as "
+        "https://app.example.com/#enrollment_token={token}.",
+        show_default=False,
+    ),
+]
+
 
 @command(settings, "show", example="admit setting show notes")
 def show(terminal: Terminal, app: AppName) -> None:
@@ -38,70 +103,14 @@ def show(terminal: Terminal, app: AppName) -> None:
 def set_settings(
     terminal: Terminal,
     app: AppName,
-    eval_days: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="How many active days a newcomer on trial has.", show_default=False),
-    ] = None,
-    refuse_hopeless: Annotated[
-        bool | None,
-        typer.Option(
-            "--refuse-hopeless/--mail-everybody",
-            help="Mail no code to whom the policy would refuse anyway, which tells strangers who is known; "
-            "or mail one to everybody who asks.",
-            show_default=False,
-        ),
-    ] = None,
-    mail_sender: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SENDER",
-            help='The From of its mails, such as "Notes <login@example.com>", or none for the server\'s.',
-            show_default=False,
-        ),
-    ] = None,
-    devices_max: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N|none",
-            help="How many devices of a person may be enrolled at once.",
-            show_default=False,
-        ),
-    ] = None,
-    when_devices_full: Annotated[
-        WhenFull | None,
-        typer.Option(
-            metavar="refuse|lock",
-            help="What becomes of one device more: it is refused, or the one not heard of for longest is "
-            "locked in its favour.",
-            show_default=False,
-        ),
-    ] = None,
-    count_derived: Annotated[
-        bool | None,
-        typer.Option(
-            "--count-derived/--ignore-derived",
-            help="Whether devices without an identifier of their own, which are new at every sign-in of a "
-            "browser, count as devices.",
-            show_default=False,
-        ),
-    ] = None,
-    idle_days: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N|none",
-            help="End sessions of which nothing was heard for so many days.",
-            show_default=False,
-        ),
-    ] = None,
-    enrollment_link: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL|none",
-            help="Where enrollment tokens are redeemed, such as "
-            "https://app.example.com/#enrollment_token={token}.",
-            show_default=False,
-        ),
-    ] = None,
+    eval_days: EvalDays = None,
+    refuse_hopeless: RefuseHopeless = None,
+    mail_sender: MailSender = None,
+    devices_max: DevicesMax = None,
+    when_devices_full: WhenDevicesFull = None,
+    count_derived: CountDerived = None,
+    idle_days: IdleDays = None,
+    enrollment_link: EnrollmentLink = None,
 ) -> None:
     """Changes settings of an app. What is not named stays as it is.
 

@@ -1,7 +1,7 @@
 """admit token: keys to the admin API."""
 
 import math
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,9 @@ from admit.cli.connection import target
 from admit.cli.output import Column
 from admit.cli.values import listed, moment, parse_list
 
+if TYPE_CHECKING:
+    from admit.web.admin_types import TokenSecret
+
 tokens = group(
     "token",
     "Operator tokens: for programs, and for commands that work from elsewhere.",
@@ -17,6 +20,14 @@ tokens = group(
 )
 
 EXPIRES_SECONDS_MIN = 60
+
+FIRST_COMMANDS = (
+    ("users:read", "user list"),
+    ("sessions:read", "session list"),
+    ("events:read", "event list"),
+    ("webhooks:read", "endpoint list"),
+)
+"""What to try a token with: a scope and the command, of an app, that needs nothing else."""
 
 
 @command(
@@ -67,9 +78,16 @@ def create(
             ("ends", moment(token.expires_at) or "when revoked"),
         ],
     )
-    terminal.out.note(
-        "Keep the token now: it cannot be shown again. Use: ADMIT_URL=… ADMIT_TOKEN=… admit app list"
-    )
+    terminal.out.note(f"Keep the token now: it cannot be shown again. {_next(token)}")
+
+
+def _next(token: "TokenSecret") -> str:
+    """How the token is used where commands work from elsewhere."""
+    given = "Next, elsewhere: export ADMIT_URL=https://… ADMIT_TOKEN=adm_…"
+    if token.app is None and "apps:read" in token.scopes:
+        return f"{given} and type: admit app list"
+    fits = [verb for scope, verb in FIRST_COMMANDS if scope in token.scopes]
+    return f"{given} and type: admit {fits[0]} {token.app or 'APP'}" if fits else given
 
 
 @command(tokens, "list", example="admit token list")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 users = group("user", "Users: the people of an app.", example="admit user list notes --search ada")
 
 PAGE_SIZE = 1_000
+APP_LIMIT, NO_LIMIT = "app", "none"
 
 UserId = Annotated[str, typer.Argument(metavar="USER_ID", help="The userId.", show_default=False)]
 
@@ -90,6 +91,8 @@ def show(terminal: Terminal, app: AppName, user_id: UserId) -> None:
         ("trial", f"{user.eval_days_left} of {user.eval_days_max} active days left"),
         ("valid until", moment(user.valid_until) or "no end"),
         ("deactivated", moment(user.deactivated_at) or "no"),
+        ("locked", moment(user.locked_at) or "no"),
+        ("devices", _devices_text(user.devices_max)),
         ("created", moment(user.created_at)),
         ("updated", moment(user.updated_at)),
         ("last login", moment(user.last_login_at) or "never"),
@@ -118,6 +121,54 @@ def reactivate(terminal: Terminal, app: AppName, user_id: UserId) -> None:
     where = target("apps", app, "users", user_id, "deactivation")
     user = terminal.call("DELETE", where, None, Person)
     terminal.out.done(user, f"{user.user_id} is active again.")
+
+
+@command(users, "lock", example="admit user lock notes ada@example.com")
+def lock(terminal: Terminal, app: AppName, user_id: UserId) -> None:
+    """Locks a person out of every device until `admit user unlock`.
+
+    Devices that are connected are told at once. Each open session is locked, which an event tells, and no new
+    one is opened.
+    """
+    from admit.web.sessions_types import UserWithSessions
+
+    user = terminal.call("POST", target("v4", app, "users", user_id, "lock"), None, UserWithSessions)
+    terminal.out.done(user, f"{user.user_id} is locked.")
+    terminal.out.note(f"Back: admit user unlock {app} {user_id}")
+
+
+@command(users, "unlock", example="admit user unlock notes ada@example.com")
+def unlock(terminal: Terminal, app: AppName, user_id: UserId) -> None:
+    """Lets a locked person in again. The sessions that were locked with them go on, and no others."""
+    from admit.web.sessions_types import UserWithSessions
+
+    user = terminal.call("POST", target("v4", app, "users", user_id, "unlock"), None, UserWithSessions)
+    terminal.out.done(user, f"{user.user_id} is unlocked.")
+
+
+@command(users, "device-limit", example="admit user device-limit notes ada@example.com 3")
+def set_device_limit(
+    terminal: Terminal,
+    app: AppName,
+    user_id: UserId,
+    devices_max: Annotated[
+        str,
+        typer.Argument(
+            metavar="N|none|app",
+            help="How many devices: a number, `none` for no limit, `app` for as many as the app allows.",
+            show_default=False,
+        ),
+    ],
+) -> None:
+    """Says on how many devices a person may be enrolled at once, from the next login on.
+
+    What becomes of one too many is set for the app: `admit setting set APP --when-devices-full`.
+    """
+    from admit.web.sessions_types import DeviceLimit, UserWithSessions
+
+    body = DeviceLimit(devices_max=_limit_in(devices_max))
+    user = terminal.call("PUT", target("v4", app, "users", user_id, "device-limit"), body, UserWithSessions)
+    terminal.out.done(user, f"{user.user_id} may be enrolled on {_devices_text(user.devices_max)} at once.")
 
 
 @command(users, "delete", example="admit user delete notes ada@example.com")
@@ -203,6 +254,35 @@ def export_users(
         terminal.confirm(f"{file} is replaced.", yes=yes)
     number = export_file(file, chosen, people)
     terminal.out.done({"app": app, "file": str(file), "users": number}, f"{number} people are in {file}.")
+
+
+def _limit_in(text: str) -> int | None:
+    """The number of devices that `text` means: None as many as the app allows, 0 any number."""
+    from admit.web.sessions_types import DEVICES_MAX_MAX
+
+    if text == APP_LIMIT:
+        return None
+    if text == NO_LIMIT:
+        return 0
+    if text.isascii() and text.isdigit() and len(text) < 9 and 1 <= int(text) <= DEVICES_MAX_MAX:
+        return int(text)
+    raise Refusal(
+        f"How many devices? A number from 1 to {DEVICES_MAX_MAX}, {NO_LIMIT} for no limit, or {APP_LIMIT}. "
+        "To let somebody in on no device: admit user lock",
+        2,
+    )
+
+
+def _devices_text(devices_max: int | None) -> str:
+    match devices_max:
+        case None:
+            return "as many devices as the app allows"
+        case 0:
+            return "any number of devices"
+        case 1:
+            return "one device"
+        case _:
+            return f"{devices_max} devices"
 
 
 def _format(file: Path, given: Format | None) -> Format:

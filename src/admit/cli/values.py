@@ -43,6 +43,11 @@ def moment(at_ms: int | None) -> str:
     return datetime.fromtimestamp(at_ms / 1_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def to_the_second(at: str | None) -> str:
+    """The ISO 8601 time `at`, in UTC, as `moment` writes it; "" for None."""
+    return "" if at is None else at.removesuffix("Z").partition(".")[0] + "Z"
+
+
 def listed(parts: Iterable[str], *, none: str = "") -> str:
     """`parts` with commas between them, or `none`."""
     return ", ".join(parts) or none

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from admit.accounts.domains import parse_domain
 from admit.clock import DAY_MS
 from admit.errors import InvalidRequest
-from admit.events.catalog import TYPES, UserType
+from admit.events import type_names
+from admit.events.catalog import UserType
 from admit.events.subscriptions import Equal, Filter, Once
 from admit.jobs.lanes import Limits
 from admit.jobs.pace import AT_ONCE_MAX
@@ -129,14 +130,6 @@ def check(change: SettingsChange, egress: EgressPolicy) -> SettingsChange:
     return replace(change, **given)
 
 
-def unknown_type(text: str) -> InvalidRequest:
-    """The complaint about `text`, which is no type of event."""
-    return InvalidRequest(
-        f"{text[:80]!r} is not a type of event. /schemas lists the types; * is every one of them.",
-        code="event_type_unknown",
-    )
-
-
 def _given(change: SettingsChange) -> dict[str, Any]:
     names = SettingsChange.__struct_fields__
     return {name: value for name in names if (value := getattr(change, name)) is not UNSET}
@@ -155,10 +148,7 @@ def _check_description(text: str) -> None:
 def _check_events(events: tuple[str, ...]) -> tuple[str, ...]:
     if EVERY_TYPE in events:
         events = ()
-    for each in events:
-        if each not in TYPES:
-            raise unknown_type(each)
-    return tuple(dict.fromkeys(events))
+    return tuple(dict.fromkeys(type_names.check(each) for each in events))
 
 
 def _check_filter(filter_: Filter) -> Filter:
