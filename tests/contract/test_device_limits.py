@@ -10,12 +10,14 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import update
 
-from admit.accounts import facts, session_opening, tables
-from admit.accounts.app_settings import AppSettings
+from admit.accounts import facts, session_opening, session_states, tables
+from admit.accounts.app_settings import AppSettings, WhenDevicesFull
 from admit.accounts.device_limits import Full, Limit, make_room
 from admit.accounts.devices import NOT_SENT, About, Device
 from admit.accounts.session_opening import NoSession, Opened, OpenSession
+from admit.accounts.sessions import Session
 from admit.accounts.users import User
+from admit.clock import DAY_MS
 from admit.events.catalog import SignIn
 from admit.storage.database import Database
 from admit.storage.transaction import Transaction
@@ -155,6 +157,88 @@ async def test_ended_sessions_owners_and_what_cannot_be_refreshed_take_no_place(
     assert isinstance(opened, Opened)
 
 
+async def sent_to_prove_itself(database: Database, opened: Opened) -> None:
+    session = opened.session
+    unit = partial(session_states.reauthenticate, app_id=APP, session_id=session.session_id, now=NOW)
+    assert isinstance(await database.write(unit), Session)
+
+
+@pytest.mark.parametrize("rule", ["refuse", "lock"])
+async def test_device_that_has_to_prove_itself_comes_back_into_a_free_place_only(
+    database: Database, rule: WhenDevicesFull
+) -> None:
+    ada = await resident(database)
+    settings = AppSettings(devices_max=1, when_devices_full=rule)
+    (one,) = await enroll(database, on(ada, "one", settings))
+    assert isinstance(one, Opened)
+    await sent_to_prove_itself(database, one)
+    (two,) = await enroll(database, on(ada, "two", settings, 1))
+    assert isinstance(two, Opened)
+
+    (back,) = await enroll(database, on(ada, "one", settings, 2))
+
+    assert isinstance(back, NoSession if rule == "refuse" else Opened)
+    assert await database.read(partial(_enrolled, user=ada)) == 1
+
+
+async def test_device_that_has_proven_itself_goes_on_with_its_session_and_that_is_told(
+    database: Database,
+) -> None:
+    ada = await resident(database)
+    (one,) = await enroll(database, on(ada, "one", REFUSE))
+    assert isinstance(one, Opened)
+    await sent_to_prove_itself(database, one)
+
+    (back,) = await enroll(database, on(ada, "one", REFUSE, 1))
+
+    assert isinstance(back, Opened)
+    assert (back.opened, back.unlocked) == (False, True)
+    assert (back.session.session_id, back.session.ordinal) == (one.session.session_id, 1)
+    assert (await told(database))[-2:] == ["session.locked", "session.unlocked"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "after", "changes", "reason"),
+    [
+        (REFUSE, 5, {"refresh_until": NOW + 5}, "expired"),
+        (replace(REFUSE, session_idle_days=1), DAY_MS, {}, "inactive"),
+    ],
+)
+async def test_session_that_is_over_takes_no_place_and_is_not_renewed_though_nobody_has_told_its_end(
+    database: Database, settings: AppSettings, after: int, changes: dict[str, int], reason: str
+) -> None:
+    ada = await resident(database)
+    settings = replace(settings, devices_max=1)
+    (one,) = await enroll(database, on(ada, "one", settings, **changes))
+    assert isinstance(one, Opened)
+
+    (again,) = await enroll(database, on(ada, "one", settings, after))
+    assert isinstance(again, Opened)
+    assert (again.session.ordinal, again.previous) == (2, one.session.session_id)
+    ended = msgspec.json.decode((await events_of(database))[-3].data)
+    assert (ended["session"]["id"], ended["reason"]) == (one.session.session_id, reason)
+
+    (other,) = await enroll(database, on(ada, "other", settings, after + max(after, 180 * DAY_MS)))
+    assert isinstance(other, Opened)
+
+
+async def test_limit_for_somebody_with_hundreds_of_devices_locks_some_at_each_login(
+    database: Database,
+) -> None:
+    ada = await resident(database)
+    for start in range(0, 450, 150):
+        names = [f"device{number}" for number in range(start, start + 150)]
+        await enroll(database, *(on(ada, name, AppSettings(), start) for name in names))
+
+    left = []
+    for turn in range(4):
+        (opened,) = await enroll(database, on(ada, f"new{turn}", LOCK, 1_000 + turn))
+        assert isinstance(opened, Opened)
+        left.append(await database.read(partial(_enrolled, user=ada)))
+
+    assert left == [251, 52, 2, 2]
+
+
 @pytest.mark.parametrize("counted", [True, False])
 async def test_derived_devices_count_only_where_the_app_says_so(database: Database, counted: bool) -> None:
     ada = await resident(database)
@@ -215,5 +299,5 @@ def _enrolled(tx: Transaction, user: User) -> int:
 
 def test_newcomer_that_does_not_count_is_let_in_whoever_is_there() -> None:
     newcomer = Device(APP, "usr", "key_x", True, "x", "", About(), NOW, NOW)
-    assert make_room(Limit(1, "refuse", False), newcomer, (), NOW) == ()
-    assert make_room(Limit(0, "refuse", True), newcomer, (), NOW) == Full(0)
+    assert make_room(Limit(1, "refuse", False, 0), newcomer, (), NOW) == ()
+    assert make_room(Limit(0, "refuse", True, 0), newcomer, (), NOW) == Full(0)

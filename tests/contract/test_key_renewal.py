@@ -1,6 +1,7 @@
 """A key in a refresh is the session's from then on, if the present key has signed, and never otherwise."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -104,8 +105,10 @@ async def test_two_tabs_with_two_keys_at_once_leave_one_of_them(served: Served) 
 
 
 async def test_of_rivals_on_two_processes_one_is_first(served_postgres_url: str) -> None:
-    async with serving(served_postgres_url) as one, serving(served_postgres_url) as two:
-        _, token = await enrolled(one)
+    async with AsyncExitStack() as servers:
+        one = await servers.enter_async_context(serving(served_postgres_url))
+        _, token = await enrolled(one)  # while no other could take the mail
+        two = await servers.enter_async_context(serving(served_postgres_url))
         present = OLD
         for pair in ((2, 3), (4, 5), (6, 7)):
             rivals = [

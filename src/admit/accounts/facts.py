@@ -39,15 +39,18 @@ def record(tx: Transaction, user: User, data: Data, now: int) -> None:
 def record_start(
     tx: Transaction, opened: Opened, sign_in: SignIn, now: int, *, verdict: Verdict | None = None
 ) -> None:
-    """Records that a session was opened, if `opened` is no renewal, what led to it, and what it has ended.
+    """Records that a session was opened, or unlocked, what led to it, and what it has ended. Other renewals
+    are no news.
 
     `verdict`: the one that let the user in, in this very unit. A session of an owner who acts as the user is
     no enrollment of the user's.
     """
-    if not opened.opened:
-        return
     for closed in opened.closed:
         record_state(tx, opened.user, closed.device, closed.session, now)
+    if opened.unlocked:
+        record_state(tx, opened.user, opened.device, opened.session, now)
+    if not opened.opened:
+        return
     for data in _start(opened, sign_in, verdict):
         record(tx, opened.user, data, now)
 

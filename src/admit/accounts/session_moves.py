@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from admit.accounts import devices, facts, sessions, users
 from admit.accounts.devices import Device
-from admit.accounts.sessions import SESSION_COLUMNS, Reason, Session, State, session_of
+from admit.accounts.sessions import Reason, Session, State
 from admit.accounts.tables import devices as devices_table
 from admit.accounts.tables import sessions as sessions_table
 from admit.accounts.users import Key, User
@@ -19,8 +19,6 @@ from admit.storage.lookups import Lookup
 from admit.storage.rows import Change
 from admit.storage.transaction import Transaction
 
-# Refreshes hold no user, but these rows in this order.
-HOLD = Lookup(select(*SESSION_COLUMNS), (sessions_table.c.app_id, sessions_table.c.session_id), lock=True)
 DEVICES = Lookup(
     select(*devices.DEVICE_COLUMNS),
     (devices_table.c.app_id, devices_table.c.uid, devices_table.c.device_id),
@@ -37,18 +35,13 @@ def hold_with_user(tx: Transaction, app_id: str, session_id: str) -> tuple[User,
     session = sessions.find(tx, app_id, session_id)
     if session is None or (user := hold_user(tx, app_id, session.uid)) is None:
         return None
-    held = hold(tx, [(app_id, session_id)])
+    held = sessions.hold(tx, [(app_id, session_id)])
     return (user, held[0]) if held else None
 
 
 def hold_user(tx: Transaction, app_id: str, uid: str) -> User | None:
     """The user as they are, and stay until the transaction ends; None: there is none."""
     return users.by_uid(tx, [(app_id, uid)], lock=True).get((app_id, uid))
-
-
-def hold(tx: Transaction, keys: Sequence[Key]) -> list[Session]:
-    """The sessions of (app_id, session_id) as they are, and stay until the transaction ends."""
-    return [session_of(row) for row in HOLD.rows(tx, keys)]
 
 
 def move_one(

@@ -5,21 +5,20 @@ from typing import Literal
 
 import msgspec
 from msgspec.structs import replace
-from sqlalchemy import exists, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from admit import clock
-from admit.accounts import device_limits, devices, users
+from admit.accounts import device_limits, devices, session_history, sessions, users
 from admit.accounts.app_settings import AppSettings
-from admit.accounts.device_limits import Full
+from admit.accounts.device_limits import Enrolled, Full, Limit
 from admit.accounts.devices import NOT_SENT, Device, DeviceSent
 from admit.accounts.keys import PublicKey
-from admit.accounts.sessions import SESSION_COLUMNS, Reason, Session, session_of
-from admit.accounts.tables import devices as devices_table
-from admit.accounts.tables import sessions
+from admit.accounts.session_history import Place
+from admit.accounts.session_standing import goes_on
+from admit.accounts.sessions import Reason, Session
+from admit.accounts.tables import sessions as sessions_table
 from admit.accounts.tables import users as users_table
 from admit.accounts.users import Key, User
-from admit.storage.lookups import Lookup
 from admit.storage.rows import Change, Insertion
 from admit.storage.transaction import Transaction
 
@@ -53,16 +52,18 @@ class Closed(msgspec.Struct, frozen=True):
 class Opened(msgspec.Struct, frozen=True, kw_only=True):
     """A login has its session. `opened`: this one was opened by it, not renewed.
 
-    `first_for_user`: it was opened, and is the first of the user's own on any device. `previous`: the session
-    of this user on this device before it. `key_changed`: that one had another key, though the client says
-    that it is the same device. `closed`: sessions that it has put an end to.
+    `unlocked`: it was renewed, and had waited for that. `first_for_user`: it was opened, and is the first of
+    the user's own on any device. `previous`: the session of this user on this device before it.
+    `key_changed`: that one had another key, though the client says that it is the same device. `closed`:
+    sessions that it has put an end to.
     """
 
     user: User
     session: Session
     device: Device
     opened: bool
-    first_for_user: bool
+    unlocked: bool = False
+    first_for_user: bool = False
     previous: str | None = None
     key_changed: bool = False
     closed: tuple[Closed, ...] = ()
@@ -78,58 +79,22 @@ class NoSession(msgspec.Struct, frozen=True):
     devices_max: int = 0
 
 
-_earlier = sessions.alias()
-NEWEST = Lookup(
-    select(*devices.DEVICE_COLUMNS, *SESSION_COLUMNS)
-    .select_from(devices_table)
-    .outerjoin(
-        sessions,
-        (sessions.c.app_id == devices_table.c.app_id)
-        & (sessions.c.uid == devices_table.c.uid)
-        & (sessions.c.device_id == devices_table.c.device_id)
-        & (
-            sessions.c.ordinal
-            == select(func.max(_earlier.c.ordinal))
-            .where(
-                _earlier.c.app_id == devices_table.c.app_id,
-                _earlier.c.uid == devices_table.c.uid,
-                _earlier.c.device_id == devices_table.c.device_id,
-            )
-            .scalar_subquery()
-        ),
-    ),
-    (devices_table.c.app_id, devices_table.c.uid, devices_table.c.device_id),
-)
-OPEN = Insertion(insert(sessions))
+OPEN = Insertion(insert(sessions_table))
 CHANGE = Change(
-    sessions,
-    (sessions.c.app_id, sessions.c.session_id),
+    sessions_table,
+    (sessions_table.c.app_id, sessions_table.c.session_id),
     (
-        sessions.c.state,
-        sessions.c.reason,
-        sessions.c.client_id,
-        sessions.c.scopes,
-        sessions.c.authenticated_at,
-        sessions.c.signed_out_at,
-        sessions.c.refresh_until,
-        sessions.c.connected_at,
+        sessions_table.c.state,
+        sessions_table.c.reason,
+        sessions_table.c.client_id,
+        sessions_table.c.scopes,
+        sessions_table.c.authenticated_at,
+        sessions_table.c.signed_out_at,
+        sessions_table.c.refresh_until,
+        sessions_table.c.connected_at,
     ),
 )
 TOUCH_LOGIN = Change(users_table, (users_table.c.app_id, users_table.c.uid), (users_table.c.last_login_at,))
-# Sessions of owners who acted as them count for nobody.
-ENROLLED_BEFORE = Lookup(
-    select(users_table.c.app_id, users_table.c.uid).where(
-        exists().where(
-            sessions.c.app_id == users_table.c.app_id,
-            sessions.c.uid == users_table.c.uid,
-            sessions.c.actor.is_(None),
-        )
-    ),
-    (users_table.c.app_id, users_table.c.uid),
-)
-
-_Place = tuple[str, str, str]
-"""A user's device: app_id, uid, device_id. Its newest session is the one that a login may renew."""
 
 
 def open_or_renew(tx: Transaction, items: Sequence[OpenSession]) -> list[Opened | NoSession]:
@@ -154,11 +119,12 @@ class _Logins:
     def __init__(self, tx: Transaction, items: Sequence[OpenSession]) -> None:
         residents = {_key(item.user) for item in items if not item.newcomer}
         self._residents = users.by_uid(tx, residents, lock=True) if residents else {}
-        self._newest = _newest(tx, {_place_of(item) for item in items if not item.newcomer})
+        self._newest = session_history.newest_on(tx, {_place_of(item) for item in items if not item.newcomer})
         self._enrolled_before = self._find_enrolled_before(tx, items)
-        self._enrolled_on = device_limits.enrolled_on(
-            tx, {_key(user) for item in items if (user := self._limited(item)) is not None}
-        )
+        self._limits = self._find_limits(items)
+        known = {key: limit for key, limit in self._limits.items() if key in self._residents}
+        self._enrolled_on = dict[Key, dict[str, Enrolled]]()
+        self._enrolled_on |= device_limits.enrolled_on(tx, known) if known else {}
         self._opened: dict[str, Session] = {}
         self._changed: dict[str, Session] = {}
         self._seen: list[Device] = []
@@ -170,41 +136,63 @@ class _Logins:
         if (refusal := _refusal(user)) is not None:
             return refusal
         assert user is not None
-        place = _place_of(item)
-        known, before = self._newest.get(place, (None, None))
+        known, before = self._newest.get(_place_of(item), (None, None))
         device = _device_of(item, known)
-        if before is not None and _may_renew(before, item):
-            session = self._keep(_renewal(before, item))
-            opened = Opened(user=user, session=session, device=device, opened=False, first_for_user=False)
+        renews = before is not None and _may_renew(before, item)
+        closed: list[Closed] = []
+        if not (renews and before is not None and before.state == "ENROLLED"):
+            room = self._make_room(item, user, device)
+            if isinstance(room, Full):
+                return NoSession("device_limit", user, device, room.devices_max)
+            closed = [Closed(self._close(session, "device_limit", item.now), of) for of, session in room]
+        if renews and before is not None:
+            opened = self._renew(item, user, device, before, closed)
         else:
-            too_many = self._too_many(item, user, device)
-            if isinstance(too_many, Full):
-                return NoSession("device_limit", user, device, too_many.devices_max)
-            closed = [Closed(self._close(session, "device_limit", item.now), of) for of, session in too_many]
-            if before is not None and before.state == "ENROLLED" and before.actor == item.actor:
-                closed.insert(0, Closed(self._close(before, "replaced", item.now), device))
-            session = _next_session(item, before)
-            self._opened[session.session_id] = session
-            opened = Opened(
-                user=user,
-                session=session,
-                device=device,
-                opened=True,
-                first_for_user=item.actor is None and self._first(user),
-                previous=None if before is None else before.session_id,
-                key_changed=before is not None and before.key_thumbprint != session.key_thumbprint,
-                closed=tuple(closed),
-            )
-        self._note(item, device, session)
+            opened = self._open(item, user, device, before, closed)
+        self._note(item, opened)
         return opened
+
+    def _renew(
+        self, item: OpenSession, user: User, device: Device, before: Session, closed: list[Closed]
+    ) -> Opened:
+        session = self._keep(_renewal(before, item))
+        return Opened(
+            user=user,
+            session=session,
+            device=device,
+            opened=False,
+            unlocked=before.state != "ENROLLED",
+            closed=tuple(closed),
+        )
+
+    def _open(
+        self, item: OpenSession, user: User, device: Device, before: Session | None, closed: list[Closed]
+    ) -> Opened:
+        if before is not None and before.state == "ENROLLED" and before.actor == item.actor:
+            closed.insert(0, Closed(self._close(before, _end_of(before, item), item.now), device))
+        session = _next_session(item, before)
+        self._opened[session.session_id] = session
+        return Opened(
+            user=user,
+            session=session,
+            device=device,
+            opened=True,
+            first_for_user=item.actor is None and self._first(user),
+            previous=None if before is None else before.session_id,
+            key_changed=before is not None and before.key_thumbprint != session.key_thumbprint,
+            closed=tuple(closed),
+        )
 
     def write(self, tx: Transaction) -> None:
         """Writes what was decided: users, devices, sessions."""
         tx.write(TOUCH_LOGIN, [(*key, now) for key, now in self._logins.items()])
         devices.register(tx, self._seen)
         tx.write(OPEN, [msgspec.structs.astuple(session) for session in self._opened.values()])
-        tx.write(CHANGE, [_change_of(session) for session in self._changed.values()])
-        for session in self._changed.values():
+        changed = self._changed.values()
+        if len(changed) > 1:
+            sessions.hold(tx, [(session.app_id, session.session_id) for session in changed])
+        tx.write(CHANGE, [_change_of(session) for session in changed])
+        for session in changed:
             if session.state != "ENROLLED":
                 tx.signal("session", session.key)
 
@@ -212,18 +200,21 @@ class _Logins:
         user = item.user if item.newcomer else self._residents.get(_key(item.user))
         return user if user is None or item.actor is not None else replace(user, last_login_at=item.now)
 
-    def _limited(self, item: OpenSession) -> User | None:
-        """The user of `item`, if there is a limit to the devices that they have enrolled already."""
-        user = None if item.newcomer or item.actor is not None else self._residents.get(_key(item.user))
-        return None if user is None or device_limits.limit_of(item.settings, user) is None else user
+    def _find_limits(self, items: Iterable[OpenSession]) -> dict[Key, Limit]:
+        """The limits of those who sign in themselves."""
+        limits: dict[Key, Limit] = {}
+        for item in items:
+            user = None if item.actor is not None else self._user(item)
+            if user is not None and (limit := device_limits.limit_of(item.settings, user)) is not None:
+                limits[_key(user)] = limit
+        return limits
 
-    def _too_many(
-        self, item: OpenSession, user: User, device: Device
-    ) -> Full | Sequence[device_limits.Enrolled]:
-        limit = device_limits.limit_of(item.settings, user)
+    def _make_room(self, item: OpenSession, user: User, device: Device) -> Full | Sequence[Enrolled]:
+        limit = self._limits.get(_key(user))
         if limit is None or item.actor is not None:
             return ()
-        return device_limits.make_room(limit, device, self._enrolled_on.get(_key(user), ()), item.now)
+        enrolled = self._enrolled_on.get(_key(user), {})
+        return device_limits.make_room(limit, device, enrolled.values(), item.now)
 
     def _first(self, user: User) -> bool:
         is_first = _key(user) not in self._enrolled_before
@@ -232,8 +223,7 @@ class _Logins:
 
     def _close(self, session: Session, reason: Reason, now: int) -> Session:
         closed = replace(session, state="LOCKED", reason=reason, signed_out_at=now)
-        on = self._enrolled_on.get((session.app_id, session.uid), [])
-        on[:] = [each for each in on if each[1].session_id != session.session_id]
+        self._enrolled_on.get((session.app_id, session.uid), {}).pop(session.session_id, None)
         place = session.app_id, session.uid, session.device_id
         if (newest := self._newest.get(place)) is not None:
             self._newest[place] = newest[0], closed
@@ -244,15 +234,17 @@ class _Logins:
         written[session.session_id] = session
         return session
 
-    def _note(self, item: OpenSession, device: Device, session: Session) -> None:
+    def _note(self, item: OpenSession, opened: Opened) -> None:
+        device, session = opened.device, opened.session
         self._newest[_place_of(item)] = device, session
         self._seen.append(device)
         if item.actor is not None:
             return
+        key = _key(item.user)
         if not item.newcomer:
-            self._logins[_key(item.user)] = item.now
-        on = self._enrolled_on.setdefault(_key(item.user), [])
-        on[:] = [each for each in on if each[0].device_id != device.device_id] + [(device, session)]
+            self._logins[key] = item.now
+        if (limit := self._limits.get(key)) is not None and limit.counts(device):
+            self._enrolled_on.setdefault(key, {})[session.session_id] = device, session
 
     def _find_enrolled_before(self, tx: Transaction, items: Iterable[OpenSession]) -> set[Key]:
         """Who of those who may be about to enroll has done so before, on some device."""
@@ -263,7 +255,7 @@ class _Logins:
                 continue
             _, session = self._newest.get(_place_of(item), (None, None))
             (asked if session is None or session.actor is not None else known).add(_key(item.user))
-        return known | {(row.app_id, row.uid) for row in ENROLLED_BEFORE.rows(tx, asked - known)}
+        return known | session_history.enrolled_before(tx, asked - known)
 
 
 def _refusal(user: User | None) -> NoSession | None:
@@ -274,22 +266,11 @@ def _refusal(user: User | None) -> NoSession | None:
     return None if user.locked_at is None else NoSession("locked")
 
 
-def _newest(tx: Transaction, places: Iterable[_Place]) -> dict[_Place, tuple[Device | None, Session | None]]:
-    found: dict[_Place, tuple[Device | None, Session | None]] = {}
-    for row in NEWEST.rows(tx, places):
-        device = devices.device_of(row)
-        rest = row[len(devices.DEVICE_COLUMNS) :]
-        # Without a session yet, the outer join leaves nothing but NULLs.
-        session = None if rest[0] is None else session_of(rest)
-        found[device.app_id, device.uid, device.device_id] = device, session
-    return found
-
-
 def _key(user: User) -> Key:
     return user.app_id, user.uid
 
 
-def _place_of(item: OpenSession) -> _Place:
+def _place_of(item: OpenSession) -> Place:
     return item.user.app_id, item.user.uid, devices.identify(item.sent, item.public_key)[0]
 
 
@@ -313,11 +294,20 @@ def _device_of(item: OpenSession, known: Device | None) -> Device:
 
 
 def _may_renew(session: Session, item: OpenSession) -> bool:
-    return (
-        (session.state == "ENROLLED" or session.reason == "reauthenticate")
-        and session.key_thumbprint == item.public_key.thumbprint
-        and session.actor == item.actor
-    )
+    if session.key_thumbprint != item.public_key.thumbprint or session.actor != item.actor:
+        return False
+    return session.reason == "reauthenticate" or (session.state == "ENROLLED" and _goes_on(session, item))
+
+
+def _goes_on(session: Session, item: OpenSession) -> bool:
+    return goes_on(session, now=item.now, idle_days=item.settings.session_idle_days)
+
+
+def _end_of(before: Session, item: OpenSession) -> Reason:
+    """Why the session before ends: by itself, though nobody has told it yet, or in favour of the next."""
+    if _goes_on(before, item):
+        return "replaced"
+    return "expired" if before.refresh_until <= item.now else "inactive"
 
 
 def _next_session(item: OpenSession, newest: Session | None) -> Session:

@@ -55,9 +55,12 @@ def end_of(session: Session, user: User, *, now: int, idle_days: int) -> End | N
         return "session_locked"
     if session.state == "LOCKED":
         return "reauthentication_required" if session.reason == "reauthenticate" else "session_locked"
-    if session.refresh_until <= now or is_idle(session.connected_at, now=now, idle_days=idle_days):
-        return "session_ended"
-    return None
+    return None if goes_on(session, now=now, idle_days=idle_days) else "session_ended"
+
+
+def goes_on(session: Session, *, now: int, idle_days: int) -> bool:
+    """Whether an ENROLLED session can still be refreshed, also where nobody has told its end yet. Pure."""
+    return session.refresh_until > now and not is_idle(session.connected_at, now=now, idle_days=idle_days)
 
 
 def is_over(session: Session) -> bool:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from sqlalchemy import Select, bindparam, exists, select, tuple_, update
 
 from admit.accounts import facts, sessions, users
-from admit.accounts.session_moves import device_of, hold, hold_user, hold_with_user, move, move_one, owner_of
+from admit.accounts.session_moves import device_of, hold_user, hold_with_user, move, move_one, owner_of
 from admit.accounts.session_standing import is_over
 from admit.accounts.sessions import Session
 from admit.accounts.tables import sessions as sessions_table
@@ -226,7 +226,7 @@ def end_each(
     """
     found = [session for session in sessions.find_each(tx, list(keys)) if session is not None]
     people = users.by_uid(tx, {(session.app_id, session.uid) for session in found}, lock=True)
-    due = [session for session in hold(tx, keys) if owner_of(session) in people and is_due(session)]
+    due = [session for session in sessions.hold(tx, keys) if owner_of(session) in people and is_due(session)]
     return len(move(tx, people, due, "LOCKED", reason, now))
 
 
@@ -278,7 +278,7 @@ def lock_user_slice(tx: Transaction, app_id: str, uid: str, now: int, *, after: 
         facts.record(tx, user, UserLocked(user=facts.person_of(user)), now)
     created, session_id = after or (0, "")
     keys, slice_ = _slice(tx, SOME_ENROLLED, user, after_created=created, after_session=session_id)
-    move(tx, {(app_id, uid): user}, hold(tx, keys), "LOCKED", "user_locked", now)
+    move(tx, {(app_id, uid): user}, sessions.hold(tx, keys), "LOCKED", "user_locked", now)
     return slice_
 
 
@@ -290,7 +290,7 @@ def unlock_user_slice(tx: Transaction, app_id: str, uid: str, now: int) -> Slice
     if user.locked_at is None:
         return Done()
     keys, slice_ = _slice(tx, SOME_LOCKED_WITH_USER, user)
-    move(tx, {(app_id, uid): user}, hold(tx, keys), "ENROLLED", "", now)
+    move(tx, {(app_id, uid): user}, sessions.hold(tx, keys), "ENROLLED", "", now)
     if isinstance(slice_, More):
         return slice_
     user = _mark_locked(tx, user, None)

@@ -1,6 +1,6 @@
 """Sessions as they are stored: one enrollment of a user on a device."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -65,6 +65,8 @@ class Session(msgspec.Struct, frozen=True):
 SESSION_COLUMNS = tuple(sessions.c[name] for name in Session.__struct_fields__)
 
 FIND_EACH = Lookup(select(*SESSION_COLUMNS), (sessions.c.app_id, sessions.c.session_id))
+# Refreshes hold no user, but these rows in this order.
+HOLD = Lookup(select(*SESSION_COLUMNS), (sessions.c.app_id, sessions.c.session_id), lock=True)
 FIND = select(*SESSION_COLUMNS).where(
     sessions.c.app_id == bindparam("app"), sessions.c.session_id == bindparam("session")
 )
@@ -80,6 +82,11 @@ def find_each(tx: Transaction, keys: list[Key]) -> list[Session | None]:
     """The sessions of (app_id, session_id), as `find` has them. List form."""
     found = {(row[0], row[1]): session_of(row) for row in FIND_EACH.rows(tx, keys)}
     return [found.get(key) for key in keys]
+
+
+def hold(tx: Transaction, keys: Iterable[Key]) -> list[Session]:
+    """The sessions of (app_id, session_id) as they are, and stay until the transaction ends."""
+    return [session_of(row) for row in HOLD.rows(tx, keys)]
 
 
 def session_of(row: Sequence[Any]) -> Session:
