@@ -58,8 +58,10 @@ async def test_device_in_the_body_is_kept_and_told(served: Served) -> None:
 
     (row,) = await rows(served, tables.devices)
     assert (row.device_id, row.derived, row.label) == (PHONE["id"], "no", PHONE["label"])
-    told = dict(await events_of(served, app.app_id))["device.enrolled"]["device"]
+    enrolled = dict(await events_of(served, app.app_id))["device.enrolled"]
+    told = enrolled["device"]
     assert (told["identifier"], told["derived"], told["platform"]) == (PHONE["id"], False, "ios")
+    assert enrolled["sign_in"] == {"method": "client_credentials", "provider": "client"}
 
 
 async def test_mailed_code_carries_the_device_in_headers_too(served: Served) -> None:

@@ -51,8 +51,9 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def sign_in(self) -> SignIn:
-        """What events tell of it."""
-        return SignIn(method=self.method, provider=self.issuer)
+        """What events tell of it. Whose the identity is and who vouched for it are two things."""
+        vouched = self.method == "client_credentials"
+        return SignIn(method=self.method, provider=CLIENT_ISSUER if vouched else self.issuer)
 
 
 class Visit(msgspec.Struct, frozen=True, kw_only=True):
