@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import logging
 import shutil
 import signal
 from collections.abc import AsyncIterator, Iterator
@@ -43,6 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def _log_as_at_the_start() -> None:
     """What one test has set up for the log does not decide what the next one captures."""
     structlog.reset_defaults()
+    logging.getLogger().setLevel(logging.WARNING)
 
 
 @pytest.fixture(scope="session")
