@@ -28,8 +28,9 @@ export type SessionCode = "session_locked" | "session_wiped" | "reauthentication
  * takes `db.cloud.login()` for done while its access token lives: `db.cloud.login({ email })` asks for a new code, and
  * keeps what is stored here.
  *
- * When the session was wiped, everything is erased before, as `db.cloud.logout({ force: true })` does it; then `erase`
- * may erase what else the app keeps; then it is confirmed to the server, unless `erase` has failed.
+ * When the session was wiped, `erase` is called before, to erase what else the app keeps; then the database is erased,
+ * as `db.cloud.logout({ force: true })` does it; then it is confirmed to the server. If `erase` throws or rejects, the
+ * login stays, nothing is confirmed, and each later refresh tries it all again: so it may be called twice.
  *
  * Call it once, before `db.open()`. It wraps `globalThis.fetch`, and so hears nothing of a service worker's refreshes.
  */

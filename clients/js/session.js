@@ -1,7 +1,8 @@
 // The session of this device on the server: how the app ends it, and how it hears that it was ended.
 
 const ALGORITHM = "RSASSA-PKCS1-v1_5";
-const CODES = ["session_locked", "session_wiped", "reauthentication_required", "session_ended"];
+const WIPED = "session_wiped";
+const CODES = ["session_locked", WIPED, "reauthentication_required", "session_ended"];
 
 /** The addon's logout tells nobody; this one ends the session too. */
 export async function logout(db, options) {
@@ -13,7 +14,7 @@ export async function logout(db, options) {
 /** Calls `ended(code)` when the server refuses to go on with the session; a wiped device is erased, and says so. */
 export function watchSession(db, ended, erase) {
   const { fetch } = globalThis;
-  let told;
+  let told, wiping;
   globalThis.fetch = async (input, init) => {
     const answer = await fetch(input, init);
     if (input === `${db.cloud.options.databaseUrl}/token`) {
@@ -21,21 +22,21 @@ export function watchSession(db, ended, erase) {
       if (grant_type !== "refresh_token") return answer;
       const { code } = answer.status === 401 ? await answer.clone().json().catch(() => ({})) : {};
       const news = CODES.includes(code) && code + refresh_token;
-      if (news && news !== told) over(db, code, ended, erase);
+      const current = refresh_token === db.cloud.currentUser.value.refreshToken;
+      if (code === WIPED && current) wiping ??= wipe(db, erase).catch(console.error).finally(() => (wiping = null));
+      if (news && news !== told) Promise.resolve(wiping).then(() => ended?.(code));
       if (news || answer.ok) told = news; // once: `ended` may well log in, which tries to refresh first
     }
     return answer;
   };
 }
 
-async function over(db, code, ended, erase) {
+/** The login goes last: if `erase` fails, or the page is closed before, the next refresh is told again to wipe. */
+async function wipe(db, erase) {
   const login = db.cloud.currentUser.value;
-  if (code === "session_wiped") {
-    await db.cloud.logout({ force: true });
-    await erase?.();
-    if (login.refreshToken) await tell(`${db.cloud.options.databaseUrl}/wiped`, login);
-  }
-  ended?.(code);
+  await erase?.();
+  await db.cloud.logout({ force: true });
+  await tell(`${db.cloud.options.databaseUrl}/wiped`, login);
 }
 
 /** Sends the refresh token, signed as the addon signs a refresh. False: the server has not taken it. */

@@ -24,7 +24,7 @@ if (!fetchTokens) devices.carryDevice(databaseUrl, { app_version: "1.4.0" });
 const token = enrollmentToken();
 if (token) enroll(db, token);
 window.ended = []; // what the server said of the session
-watchSession(db, (code) => window.ended.push(code));
+watchSession(db, (code) => window.ended.push(code), () => window.erase?.());
 
 Object.assign(window, { db, ...devices, logout: () => logout(db) });
 window.current = () => {

@@ -225,6 +225,44 @@ async def test_a_wiped_device_is_erased_and_says_so(notes: App, browser: Browser
     assert confirmed is not None
 
 
+async def test_a_wipe_whose_erasure_fails_is_not_confirmed_and_is_tried_again(
+    notes: App, browser: Browser
+) -> None:
+    page = await tab_of(browser, notes)
+    await sign_in(page, notes)
+    await page.evaluate("db.notes.add({written: 1})")
+    await page.evaluate(ERASE_UNLESS_BUSY)
+    await page.wait_for_function("db.cloud.webSocketStatus.value === 'connected'")
+    await operate(notes, "wipe")
+    await page.wait_for_function("ended.length")
+    assert await page.evaluate("ended") == ["session_wiped"]
+    assert (await notes.current_user(page))["userId"] == ADA  # or nobody would be told to wipe again
+    confirmed = select(sessions.c.state, sessions.c.wiped_at)
+    assert notes.installation.rows(confirmed) == [("RESET", None)]
+
+    await page.evaluate("busy = false")
+    async with page.expect_response(lambda response: response.url.endswith("/notes/wiped")) as confirming:
+        await page.evaluate("void db.cloud.sync({purpose: 'pull', wait: false})")
+        await notes.current_user(page, "!user.isLoggedIn")
+    assert (await confirming.value).status == 204
+    first, second, *more = await page.evaluate("kept")
+    assert all(each == [1, True] for each in (first, second, *more))  # it is called while all is still there
+    assert await page.evaluate("db.notes.count()") == 0
+    assert await page.evaluate("ended") == ["session_wiped"]  # once
+    [(_, confirmed_at)] = notes.installation.rows(confirmed)
+    assert confirmed_at is not None
+
+
+ERASE_UNLESS_BUSY = """() => {
+  window.kept = [];
+  window.busy = true;
+  window.erase = async () => {
+    kept.push([await db.notes.count(), db.cloud.currentUser.value.isLoggedIn]);
+    if (busy) throw new Error("The disk is busy.");
+  };
+}"""
+
+
 async def operate(app: App, verb: str) -> dict[str, Any]:
     """Does `verb` with the only session of Ada by the Sessions API."""
     headers = {"Authorization": f"Bearer {app.admit('token', 'create')['token']}"}
