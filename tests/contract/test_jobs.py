@@ -352,6 +352,7 @@ async def test_100_000_waiting_jobs_are_not_in_the_way(database: Database) -> No
     assert used == {
         "claim": {"ix_jobs_due", "pk_jobs"},
         "claim_early": {"ix_jobs_due", "pk_jobs"},
+        "claim_in_order": {"ix_jobs_due", "pk_jobs"},
         "next_due": {"ix_jobs_due"},
         "settle": {"ix_jobs_order", "pk_jobs"},
         "drop": {"ix_jobs_order", "pk_jobs"},
@@ -384,22 +385,25 @@ def indexes_used(tx: Transaction) -> dict[str, set[str]]:
     def remember(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
         executed.append((statement, parameters[0] if isinstance(parameters, list) else parameters))
 
+    if tx.dialect == "postgresql":
+        # While every job waits: a sample of 30,000 rows may miss the few others, and then it looks like this.
+        tx.connection.exec_driver_sql("ANALYZE jobs")
+        tx.connection.exec_driver_sql("SET LOCAL plan_cache_mode = force_generic_plan")
     wanted = [Wanted("mail", "", tried, 10, LEASE_MS) for tried in (False, True)]
     early = [Wanted("mail", "", True, 10, LEASE_MS, failed_before=NOW)]
+    in_order = [Wanted("mail", "", True, 10, LEASE_MS, in_order=True)]
     claimed = claims.claim(tx, wanted, "wkr_1", NOW + 5)
     settled = [settlement(job) for each in claimed for job in each.jobs]
     operations: dict[str, Callable[[], object]] = {
         "claim": lambda: claims.claim(tx, wanted, "wkr_1", NOW + 10),
         "claim_early": lambda: claims.claim(tx, early, "wkr_1", NOW + 10),
+        "claim_in_order": lambda: claims.claim(tx, in_order, "wkr_1", NOW + 100),
         "next_due": lambda: claims.next_due(tx, "mail", "", tried=True),
         "settle": lambda: settle_all(tx, settled),
         "drop": lambda: emptying.drop(tx, "app_1", "usr_7", "Gone.", NOW, 10),
         "prune": lambda: emptying.prune(tx, NOW, 10),
     }
     used: dict[str, set[str]] = {}
-    if tx.dialect == "postgresql":
-        tx.connection.exec_driver_sql("ANALYZE jobs")
-        tx.connection.exec_driver_sql("SET LOCAL plan_cache_mode = force_generic_plan")
     for name, operate in operations.items():
         executed.clear()
         event.listen(tx.connection, "before_cursor_execute", remember)

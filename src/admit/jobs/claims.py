@@ -38,6 +38,10 @@ _OF_LANE = (
     jobs.c.kind == bindparam("of_kind"),
     jobs.c.lane == bindparam("of_lane"),
 )
+# Expressions have no statistics. By those of the columns, which may be old, PostgreSQL can take it that
+# hardly any will do, and then reads and sorts the whole table rather than begin with the longest due.
+_STATE = jobs.c.state.concat("")
+_TRIED_AT = jobs.c.tried_at + literal_column("0")
 
 
 def _claim(*which: ColumnElement[bool]) -> Update:
@@ -84,12 +88,12 @@ def _claim(*which: ColumnElement[bool]) -> Update:
 
 _OUT_OF_ORDER = Job.__struct_fields__.index("out_of_order")
 CLAIM_DUE = _claim(jobs.c.due_at <= bindparam("now"))
-CLAIM_IN_ORDER = _claim(jobs.c.due_at <= bindparam("now"), jobs.c.state != "blocked")
+CLAIM_IN_ORDER = _claim(jobs.c.due_at <= bindparam("now"), _STATE != "blocked")
 CLAIM_EARLY = _claim(
-    jobs.c.state != "blocked",
+    _STATE != "blocked",
     or_(
         jobs.c.due_at <= bindparam("now"),
-        and_(jobs.c.state == "waiting", jobs.c.tried_at < bindparam("failed_before")),
+        and_(_STATE != "claimed", bindparam("failed_before") > _TRIED_AT),
     ),
 )
 
