@@ -1,6 +1,7 @@
 """Campaigns: what an endpoint has missed, is told once more or was never told, once each and in order."""
 
 import asyncio
+import base64
 from collections import Counter, defaultdict
 from functools import partial
 
@@ -8,6 +9,7 @@ import pytest
 from sqlalchemy import select, update
 
 from admit.accounts import people_walk, user_deletion, users
+from admit.accounts.devices import DeviceSent
 from admit.accounts.facts import person_of
 from admit.accounts.tables import sessions
 from admit.accounts.tables import users as user_rows
@@ -514,13 +516,14 @@ async def test_failed_delivery_of_a_backfill_is_made_once_more(desk: Desk) -> No
     ada, bob = person("ada@example.com", created_at=0), person("bob@example.com", created_at=0)
     await desk.move_in(ada, bob)
     await desk.log_in(ada, device_id="lap/top ü", now=NOW - DAY_MS)
+    await desk.log_in(ada, sent=DeviceSent(), now=NOW - DAY_MS)  # its identifier is derived
     await desk.log_in(bob, device_id="lap/top ü", now=NOW - DAY_MS)
     told = await desk.endpoint()
     for of in ("user", "device", "session"):
         campaign = await desk.backfill(told, of)
         while not (await desk.step(campaign)).over:
             pass
-    assert len(await desk.deliver(told, state="dead")) == 6
+    assert len(await desk.deliver(told, state="dead")) == 8
     await user_deletion.delete_user(desk.db, APP, bob.user_id, desk.now)
     renamed = update(user_rows).where(user_rows.c.uid == ada.uid).values(name="Ada L")
     await desk.db.write(lambda tx: tx.execute(renamed) and None)
@@ -528,10 +531,28 @@ async def test_failed_delivery_of_a_backfill_is_made_once_more(desk: Desk) -> No
     retry = await desk.retry(told)
     assert isinstance(retry, Campaign)
     ended, delivered = await desk.work_off(retry)
-    assert (ended.done, ended.missed) == (3, 3)
+    assert (ended.done, ended.missed) == (5, 3)
     again = [job for job in delivered if job.attempts == 2]
-    assert len(again) == 3
+    assert len(again) == 5
     assert all('"name":"Ada L"' in job.payload and '"backfill":true' in job.payload for job in again)
+
+
+async def test_ids_of_a_backfill_do_not_keep_what_a_device_was_called(desk: Desk) -> None:
+    ada = person("ada@example.com", created_at=0)
+    await desk.move_in(ada)
+    for named in ("Ada Lovelace's iPhone", "AdaLovelace"):
+        await desk.log_in(ada, device_id=named, now=NOW - DAY_MS)
+    told = await desk.endpoint()
+    _, delivered = await desk.work_off(await desk.backfill(told, "device"))
+    await user_deletion.delete_user(desk.db, APP, ada.user_id, desk.now)
+
+    kept = await desk.db.read(lambda tx: tx.execute(select(jobs)).all())
+    assert {job.job_id for job in delivered} <= {row.job_id for row in kept}
+    assert len(delivered) == 2
+    for row in kept:
+        assert "Lovelace" not in str(row)
+        for word in row.job_id.split("_"):
+            assert b"Lovelace" not in base64.urlsafe_b64decode(word + "=" * (-len(word) % 4))
 
 
 async def test_person_who_is_deleted_is_not_told_of(desk: Desk) -> None:

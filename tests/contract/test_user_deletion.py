@@ -8,11 +8,13 @@ import msgspec
 import pytest
 
 from admit.accounts import facts, session_opening, tables, user_changes, user_deletion, users
-from admit.accounts.session_opening import NoSession, Opened
+from admit.accounts.app_settings import AppSettings
+from admit.accounts.devices import DeviceSent
+from admit.accounts.session_opening import NoSession, Opened, OpenSession
 from admit.accounts.user_deletion import delete_user
 from admit.accounts.user_edits import UserChange
 from admit.accounts.users import NewUser
-from admit.events.catalog import UserUpgraded
+from admit.events.catalog import SignIn, UserUpgraded
 from admit.events.privacy import PERSONAL
 from admit.storage.database import Database
 from admit.storage.transaction import Transaction
@@ -104,6 +106,71 @@ async def test_whatever_was_known_of_the_person_is_erased(database: Database, kn
     after = msgspec.json.decode((await events_of(database))[0].data)["user"]
     assert before.keys() - after.keys() == known.keys()
     assert after == {"uid": ada.uid, "user_id": "ada", "type": "eval"}
+
+
+NAMED = 'Ada Lovelace\'s "derived":true iPhone'
+
+
+async def test_what_clients_said_of_their_devices_is_erased(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(user_deletion, "SLICE_ROWS", 4)  # of seven events
+    await start_app(database)
+    ada = person("ada")
+    await move_in(database, ada)
+    sent = [DeviceSent(id=NAMED, label=NAMED, platform=NAMED), DeviceSent(id="erased_07700")]
+    sent.append(DeviceSent(platform=NAMED))  # its identifier is derived
+    for number, each in enumerate(sent):
+        opening = login(ada, sent=each, public_key=key(f"key{number}"), now=NOW + number)
+        await database.write(partial(start, opening=opening))
+    full = AppSettings(devices_max=1)
+    await database.write(partial(start, opening=login(ada, device_id=NAMED + "2", settings=full)))
+    before = [msgspec.json.decode(event.data) for event in await events_of(database)]
+    assert before[-1]["device"] == {"identifier": NAMED + "2", "derived": False}
+
+    assert await delete_user(database, APP, "ada", NOW)
+
+    after = [msgspec.json.decode(event.data) for event in (await events_of(database))[:-1]]
+    assert "Lovelace" not in str(after)
+    assert "07700" not in str(after)
+    for told, whole in zip(after, before, strict=True):
+        device = whole["device"]
+        device.pop("platform", None)
+        if not device["derived"]:
+            device["identifier"] = "erased" + (f"_{device['first_seen']}" if "first_seen" in device else "")
+            device["derived"] = True
+        assert told == whole
+    assert len({told["device"]["identifier"] for told in after}) == 4
+
+
+def start(tx: Transaction, opening: OpenSession) -> None:
+    """A login with what is told of it."""
+    [outcome] = session_opening.open_or_renew(tx, [opening])
+    sign_in = SignIn(method="email_code", provider="email")
+    if isinstance(outcome, Opened):
+        facts.record_start(tx, outcome, sign_in, opening.now)
+    else:
+        facts.record_refusal(tx, outcome, sign_in, opening.now)
+
+
+async def test_a_device_that_is_told_of_together_with_the_deletion_has_no_name_either(
+    database: Database,
+) -> None:
+    await start_app(database)
+    ada = person("ada")
+    await move_in(database, ada)
+
+    def unit(tx: Transaction) -> user_deletion.Deletion:
+        start(tx, login(ada, sent=DeviceSent(id=NAMED, platform=NAMED)))
+        return user_deletion.delete_slice(tx, APP, "ada", NOW)
+
+    assert await database.write(unit) is user_deletion.Deletion.DELETED
+
+    *told, last = [(event.type, msgspec.json.decode(event.data)) for event in await events_of(database)]
+    assert [each for each, _ in told] == ["device.enrolled", "session.started"]
+    assert all(data["device"]["identifier"].startswith("erased_") for _, data in told)
+    assert "Lovelace" not in str(told)
+    assert last[0] == "user.deleted"
 
 
 async def test_event_that_is_committed_together_with_the_deletion_names_nobody_either(

@@ -5,10 +5,11 @@ from typing import Any
 import msgspec
 import pytest
 from msgspec import UNSET
+from msgspec.structs import replace
 
-from admit.events.catalog import TYPES, Person
+from admit.events.catalog import TYPES, Data, Device, Person, RefusedDevice
 from admit.events.examples import EXAMPLES
-from admit.events.privacy import PERSONAL, impersonal, without_person
+from admit.events.privacy import OF_CLIENT, PERSONAL, erased, impersonal, without_person
 
 ABOUT_PEOPLE = [each for each in TYPES if not each.startswith(("endpoint.", "test."))]
 
@@ -56,27 +57,66 @@ def test_only_the_user_has_members_with_the_names_of_personal_ones(event_type: s
     told = json_of(EXAMPLES[event_type])
     del told["user"]
     assert set(names_in(told)).isdisjoint(PERSONAL)
+    told.pop("device", None)
+    assert {OF_CLIENT, "derived"}.isdisjoint(names_in(told))
     assert {type(EXAMPLES[event_type].user).__name__} <= {"Person", "Stranger"}  # type: ignore[union-attr]
 
 
+def from_a_named_device(data: Data) -> Data:
+    """`data` with what a client may say of its device, where there is one."""
+    device: Device | RefusedDevice | None = getattr(data, "device", None)
+    if isinstance(device, Device):
+        device = replace(device, identifier=NAMED, derived=False, platform=NAMED)
+    elif isinstance(device, RefusedDevice):
+        device = replace(device, identifier=NAMED, derived=False)
+    else:
+        return data
+    return replace(data, device=device)
+
+
+NAMED = 'Ada Lovelace\'s "derived":true iPhone'
+
+
 @pytest.mark.parametrize("event_type", TYPES)
-def test_both_ways_of_taking_the_person_out_agree(event_type: str) -> None:
-    example = EXAMPLES[event_type]
-    told = msgspec.json.encode(example)
-
-    erased = without_person(told)
-
-    assert erased == msgspec.json.encode(impersonal(example))
+def test_a_thin_event_lacks_the_person_only(event_type: str) -> None:
+    example = from_a_named_device(EXAMPLES[event_type])
     expected = json_of(example)
     for name in PERSONAL:
         expected.get("user", {}).pop(name, None)
-    assert msgspec.json.decode(erased) == expected
-    assert without_person(erased) == erased
+    assert msgspec.json.decode(without_person(msgspec.json.encode(example))) == expected
+
+
+@pytest.mark.parametrize("event_type", TYPES)
+def test_both_ways_of_erasing_agree(event_type: str) -> None:
+    for example in (EXAMPLES[event_type], from_a_named_device(EXAMPLES[event_type])):
+        told = msgspec.json.encode(example)
+
+        left = erased(told)
+
+        assert left == msgspec.json.encode(impersonal(example))
+        expected = json_of(example)
+        for name in PERSONAL:
+            expected.get("user", {}).pop(name, None)
+        if (device := expected.get("device")) and not device["derived"]:
+            device.pop(OF_CLIENT, None)
+            first_seen = device.get("first_seen")
+            device["identifier"] = f"erased_{first_seen}" if first_seen else "erased"
+            device["derived"] = True
+        assert msgspec.json.decode(left) == expected
+        assert b"Ada" not in left
+        assert erased(left) == left
 
 
 def test_members_that_a_later_version_added_survive() -> None:
     told = b'{"new":1.50,"user":{"uid":"u","email":"a","later":{"name":"x"}},"user_name":"n"}'
-    assert without_person(told) == b'{"new":1.50,"user":{"uid":"u","later":{"name":"x"}},"user_name":"n"}'
+    left = b'{"new":1.50,"user":{"uid":"u","later":{"name":"x"}},"user_name":"n"}'
+    assert without_person(told) == erased(told) == left
+
+
+def test_what_a_later_version_told_of_a_device_survives_erasure() -> None:
+    told = b'{"device":{"later":1.50,"identifier":"Ada","derived":false,"first_seen":"2026"}}'
+    left = b'{"device":{"later":1.50,"identifier":"erased_2026","derived":true,"first_seen":"2026"}}'
+    assert erased(told) == left
 
 
 def test_data_of_the_operator_is_told_as_it_is_stored() -> None:

@@ -60,6 +60,12 @@ NEXT_DEVICES = _next(_device_key, *DEVICE_COLUMNS).limit(_MOST)
 FIRST_SESSIONS = _first(_session_key, *SESSION_COLUMNS).limit(_MOST)
 NEXT_SESSIONS = _next(_session_key, *SESSION_COLUMNS).limit(_MOST)
 
+CHOSEN_DEVICE_IDS = select(devices_table.c.device_id).where(
+    devices_table.c.app_id == _APP,
+    devices_table.c.uid == bindparam("of_uid"),
+    devices_table.c.derived == "no",
+)
+
 COUNT_FIRST_USERS = _count(_first(_user_key, *_user_key))
 COUNT_NEXT_USERS = _count(_next(_user_key, *_user_key))
 COUNT_FIRST_DEVICES = _count(_first(_device_key, *_device_key))
@@ -164,6 +170,11 @@ def device(tx: Transaction, app_id: str, uid: str, device_id: str) -> Resident |
     """The stop of a device; None: as for `user`."""
     found = [device_of(row) for row in DEVICES.rows(tx, [(app_id, uid, device_id)])]
     return _one(_devices(tx, app_id, found))
+
+
+def chosen_device_ids(tx: Transaction, app_id: str, uid: str) -> list[str]:
+    """The identifiers of all devices of a user, but those that are derived, which may be many more."""
+    return list(tx.execute(CHOSEN_DEVICE_IDS, {"app": app_id, "of_uid": uid}).scalars())
 
 
 def session(tx: Transaction, app_id: str, session_id: str) -> Resident | None:

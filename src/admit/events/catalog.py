@@ -22,6 +22,20 @@ Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 Json = Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "object"})]
 FailingSince = Annotated[Moment, Meta(description="When the first of these failures was.")]
 Actor = Annotated[str, Meta(description="The owner, by email, who acts as the user.")]
+Identifier = Annotated[
+    str,
+    Meta(
+        description="The same at every login from this device, until its person is deleted: one that the "
+        "client sent may be a name, and is replaced."
+    ),
+]
+Derived = Annotated[
+    bool,
+    Meta(
+        description="The client did not send this identifier: it is made from its public key or, of somebody "
+        "who is deleted, from `first_seen`."
+    ),
+]
 
 
 class _Members(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -47,10 +61,10 @@ class Stranger(_Members, frozen=True, kw_only=True):
 
 
 class Device(_Members, frozen=True, kw_only=True):
-    """Where the person signed in."""
+    """Where the person signed in. What the client says of it is gone once the person is deleted."""
 
-    identifier: Annotated[str, Meta(description="The same at every login from this device.")]
-    derived: Annotated[bool, Meta(description="The client sent no identifier: this one is its public key's.")]
+    identifier: Identifier
+    derived: Derived
     first_seen: Annotated[Moment, Meta(description="When this user was first seen on it.")]
     first_for_user: (
         Annotated[bool, Meta(description="It is the first enrollment of the user on any device.")] | UnsetType
@@ -71,8 +85,8 @@ class Device(_Members, frozen=True, kw_only=True):
 class RefusedDevice(_Members, frozen=True, kw_only=True):
     """A device that was not let in."""
 
-    identifier: Annotated[str, Meta(description="The same at every login from this device.")]
-    derived: Annotated[bool, Meta(description="The client sent no identifier: this one is its public key's.")]
+    identifier: Identifier
+    derived: Derived
 
 
 class Session(_Members, frozen=True, kw_only=True):
@@ -203,8 +217,8 @@ class UserUnlocked(_Members, frozen=True, kw_only=True):
 class UserDeleted(_Members, frozen=True, kw_only=True):
     """Everything about a user is erased; nothing personal but the userId is left to tell.
 
-    Earlier events of the user keep their places without `email`, `name` and `data`. A person who returns has
-    a new `uid` and is a new enrollment.
+    Earlier events of the user keep their places without `email`, `name`, `data` and what clients said of
+    their devices. A person who returns has a new `uid` and is a new enrollment.
     """
 
     event_type: ClassVar[str] = "user.deleted"

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from admit import clock
 from admit.events import subscriptions
 from admit.events.catalog import Data
-from admit.events.privacy import PERSONAL, impersonal, without_person
+from admit.events.privacy import OF_CLIENT, PERSONAL, erased, impersonal
 from admit.events.subscriptions import Fact
 from admit.storage.lookups import Lookup
 from admit.storage.rows import Change, Insertion
@@ -89,13 +89,15 @@ FIND_EACH = Lookup(
     (events.c.app_id, events.c.position),
 )
 
-# Inside a text of JSON these quotation marks would be escaped, and no other member bears these names.
+# Inside a text of JSON these quotation marks would be escaped, and no other member bears these names. Those
+# in the operator's own data go with it.
+_TO_ERASE = (*(f'"{member}":' for member in (*PERSONAL, OF_CLIENT)), '"derived":false')
 NOT_YET_ERASED = (
     select(events.c.app_id, events.c.position, events.c.data)
     .where(
         events.c.app_id == bindparam("app"),
         events.c.uid == bindparam("uid"),
-        or_(*(events.c.data.contains(f'"{member}":') for member in PERSONAL)),
+        or_(*(events.c.data.contains(each) for each in _TO_ERASE)),
     )
     .limit(bindparam("limit"))
 )
@@ -195,10 +197,9 @@ def after(tx: Transaction, app_id: str, position: int, limit: int) -> list[Recor
 
 
 def erase(tx: Transaction, app_id: str, uid: str, limit: int) -> int:
-    """Takes email, name and data of the person out of at most `limit` of their events. Says of how many."""
+    """Takes what `privacy.erased` does out of at most `limit` events of the person. Says out of how many."""
     rows = tx.execute(NOT_YET_ERASED, {"app": app_id, "uid": uid, "limit": limit}).all()
-    erased = [(app_id, row.position, without_person(row.data.encode()).decode()) for row in rows]
-    tx.write(ERASE, erased)
+    tx.write(ERASE, [(app_id, row.position, erased(row.data.encode()).decode()) for row in rows])
     # Units before ours in this transaction may have recorded something that has no place yet.
     for event in tx.deferred(_TAKE_PLACES):
         if (event.app_id, event.uid) == (app_id, uid):

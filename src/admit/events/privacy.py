@@ -1,33 +1,81 @@
-"""What of an event says who somebody is, and the event without it."""
+"""What of an event says who somebody is, and the event without it.
+
+Thin endpoints are told of it so. When the person is deleted, what the client said of the device goes too.
+"""
 
 import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from admit.events.catalog import Data, Person
+from admit.events.catalog import Data, Device, Person, RefusedDevice
 
 PERSONAL = ("email", "name", "data")
 """The members of `user` that say who somebody is, besides the userId, which nobody could do without."""
 
+OF_CLIENT = "platform"
+"""The member of `device` that is as the client says, besides an identifier that is not derived."""
+
+ERASED = "erased"
+
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_text = msgspec.json.Decoder(str).decode
 _encode = msgspec.json.Encoder().encode
 
 
-def impersonal(data: Data) -> Data:
-    """`data` without what says who somebody is."""
-    person = getattr(data, "user", None)
-    if not isinstance(person, Person):
-        return data
-    return replace(data, user=replace(person, **dict.fromkeys(PERSONAL, UNSET)))
-
-
 def without_person(data: bytes) -> bytes:
-    """What `impersonal` is to data, to its JSON. Everything else stays as it was."""
+    """The JSON of an event without what says who its person is. Everything else stays as it was."""
     members = _decode_members(data)
     if "user" not in members:
         return data
-    user = _decode_members(members["user"])
-    for name in PERSONAL:
-        user.pop(name, None)
-    members["user"] = msgspec.Raw(_encode(user))
+    members["user"] = _impersonal_user(members["user"])
     return _encode(members)
+
+
+def erased(data: bytes) -> bytes:
+    """The JSON of an event of somebody who is deleted: `without_person`, and without what their client said.
+
+    An identifier that the client chose may be a name. The one in its place is made from when the device was
+    first seen: that still tells devices of one person apart, and confirms no guess, as a hash would. Devices
+    that were refused all have the same.
+    """
+    members = _decode_members(data)
+    if "user" in members:
+        members["user"] = _impersonal_user(members["user"])
+    if "device" in members:
+        members["device"] = _nobodys_device(members["device"])
+    return _encode(members)
+
+
+def impersonal(data: Data) -> Data:
+    """What `erased` is to JSON, to `data`."""
+    person, device = getattr(data, "user", None), getattr(data, "device", None)
+    if isinstance(person, Person):
+        data = replace(data, user=replace(person, **dict.fromkeys(PERSONAL, UNSET)))
+    if isinstance(device, Device):
+        device = replace(device, platform=UNSET)
+        if not device.derived:
+            device = replace(device, identifier=_alias(device.first_seen), derived=True)
+        data = replace(data, device=device)
+    elif isinstance(device, RefusedDevice) and not device.derived:
+        data = replace(data, device=replace(device, identifier=ERASED, derived=True))
+    return data
+
+
+def _impersonal_user(user: msgspec.Raw) -> msgspec.Raw:
+    members = _decode_members(user)
+    for name in PERSONAL:
+        members.pop(name, None)
+    return msgspec.Raw(_encode(members))
+
+
+def _nobodys_device(device: msgspec.Raw) -> msgspec.Raw:
+    members = _decode_members(device)
+    members.pop(OF_CLIENT, None)
+    if bytes(members["derived"]) == b"false":
+        alias = _alias(_decode_text(members["first_seen"])) if "first_seen" in members else ERASED
+        members |= {"identifier": msgspec.Raw(_encode(alias)), "derived": msgspec.Raw(b"true")}
+    return msgspec.Raw(_encode(members))
+
+
+def _alias(first_seen: str) -> str:
+    return f"{ERASED}_{first_seen}"

@@ -4,7 +4,7 @@ Nothing of it is in the log. So a delivery encloses what it tells, and has an id
 once more.
 """
 
-import base64
+import hashlib
 from collections.abc import Sequence
 
 import msgspec
@@ -12,6 +12,7 @@ from msgspec import UNSET
 from sqlalchemy import bindparam, select
 
 from admit.accounts import facts, people_walk
+from admit.accounts.devices import DERIVED_PREFIX
 from admit.accounts.people_walk import Of, Resident
 from admit.events.catalog import Data, DeviceEnrolled, SessionStarted, UserEnrolled
 from admit.events.log import Reach, events
@@ -77,8 +78,8 @@ def once_more(tx: Transaction, place: Place, delivery_id: str, uid: str) -> str 
         case "user":
             resident = people_walk.user(tx, place.app_id, uid)
         case "device":
-            device_id = _decoded(name.removeprefix(f"{uid}_"))
-            resident = people_walk.device(tx, place.app_id, uid, device_id)
+            device_id = _device_named(tx, place.app_id, uid, name)
+            resident = None if device_id is None else people_walk.device(tx, place.app_id, uid, device_id)
         case "session":
             resident = people_walk.session(tx, place.app_id, name)
         case None:
@@ -144,10 +145,25 @@ def _name(of: Of, resident: Resident) -> str:
             return resident.user.uid
         case "device":
             assert resident.device is not None
-            return f"{resident.user.uid}_{_encoded(resident.device.device_id)}"
+            return _device_name(resident.user.uid, resident.device.device_id, resident.device.derived)
         case "session":
             assert resident.session is not None
             return resident.session.session_id
+
+
+def _device_name(uid: str, device_id: str, derived: bool) -> str:
+    """Ids outlive whom they tell of, and an identifier that a client chose may say who that was."""
+    told = device_id if derived else hashlib.sha256(f"{uid} {device_id}".encode()).hexdigest()[:32]
+    return f"{uid}_{told}"
+
+
+def _device_named(tx: Transaction, app_id: str, uid: str, name: str) -> str | None:
+    """The device of the user with that name; None: it is gone."""
+    told = name.removeprefix(f"{uid}_")
+    if told.startswith(DERIVED_PREFIX):
+        return told
+    chosen = people_walk.chosen_device_ids(tx, app_id, uid)
+    return next((each for each in chosen if _device_name(uid, each, derived=False) == name), None)
 
 
 def _mark(of: Of, resident: Resident) -> str:
@@ -165,11 +181,3 @@ def _mark(of: Of, resident: Resident) -> str:
 
 def _member(name: str, value: str) -> str:
     return f'"{name}":{msgspec.json.encode(value).decode()}'
-
-
-def _encoded(text: str) -> str:
-    return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
-
-
-def _decoded(text: str) -> str:
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
