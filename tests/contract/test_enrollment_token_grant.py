@@ -10,10 +10,13 @@ import pytest
 from sqlalchemy import update
 from structlog.testing import capture_logs
 
-from admit.accounts import apps
+from admit.accounts import apps, clients, enrollment_tokens
 from admit.accounts.apps import App
+from admit.accounts.enrollment_tokens import Minted, NewToken
 from admit.accounts.tables import users
 from admit.accounts.user_deletion import delete_user
+from admit.storage.sealing import KeyRing
+from admit.storage.transaction import Transaction
 from tests.contract.served import ORIGIN, Answered, Served, serving
 from tests.contract.signin_desk import Device, device
 from tests.contract.token_desk import ask, events_of, refreshed, signed_refresh
@@ -337,7 +340,119 @@ async def test_one_key_on_two_servers_gets_one_session(served_postgres_url: str)
         assert await types(one, app) == ["device.enrolled", "session.started"]
 
 
-async def test_wrong_tokens_are_counted_by_address_and_right_ones_are_not(
+async def by_a_client(served: Served, app: App) -> tuple[str, str]:
+    """The id of an API client, and the token that it has made for Ada, for two uses."""
+    client = await served.client(app)
+    credentials = base64.b64encode(f"{client.client_id}:{client.client_secret}".encode()).decode()
+    made = await served.ask(
+        "POST",
+        f"/api/v4/notes/users/{ADA}/authentication-token",
+        headers={"Authorization": f"Basic {credentials}"},
+        json={"uses": 2},
+    )
+    assert made.status == 201, made.body
+    return client.client_id, made.json["token"]
+
+
+async def state(served: Served) -> str:
+    """What Ada's newest token is told to be."""
+    listed = await served.ask("GET", TOKENS, headers=served.command())
+    told_state: str = listed.json["tokens"][0]["state"]
+    return told_state
+
+
+@pytest.mark.parametrize(("method", "path"), [("DELETE", ""), ("POST", "/secret")])
+async def test_what_a_client_has_opened_ends_with_the_client_or_its_secret(
+    served: Served, method: str, path: str
+) -> None:
+    app = await at_home(served)
+    client_id, token = await by_a_client(served, app)
+    tokens = (await redeem(served, token)).json
+    assert tokens["claims"]["client_id"] == client_id
+    again = await refreshed(served, signed_refresh(served, tokens["refreshToken"]))
+    assert (again.status, again.json["claims"]["client_id"]) == (200, client_id)
+    for each in (tokens, again.json):
+        asked = await served.ask(
+            "GET", "/notes/token/validate", headers={"Authorization": f"Bearer {each['accessToken']}"}
+        )
+        assert asked.status == 200, asked.body
+
+    served.hands.move(seconds=1)
+    ended = await served.ask(method, f"/api/apps/notes/clients/{client_id}{path}", headers=served.command())
+    assert ended.status in (200, 204)
+
+    assert told(await redeem(served, token)) == (410, "token_revoked")
+    assert told(await redeem(served, token, by=device(2))) == (410, "token_revoked")
+    assert await state(served) == "revoked"
+    refused = await refreshed(served, signed_refresh(served, again.json["refreshToken"]))
+    assert (refused.status, refused.json["error"]) == (401, "invalid_grant")
+    for each in (tokens, again.json):
+        asked = await served.ask(
+            "GET", "/notes/token/validate", headers={"Authorization": f"Bearer {each['accessToken']}"}
+        )
+        assert asked.status == 401
+
+
+async def test_a_secret_that_was_changed_while_a_client_asked_makes_nothing(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What counts is the secret by which the client came in, not when its token was written."""
+    app = await at_home(served)
+    mint = enrollment_tokens.mint
+
+    def late(tx: Transaction, ring: KeyRing, app_id: str, new: NewToken, now: int) -> Minted:
+        assert new.maker.client_id is not None
+        assert clients.rotate_client(tx, ring, app_id, new.maker.client_id, now)
+        return mint(tx, ring, app_id, new, now + 10)
+
+    monkeypatch.setattr(enrollment_tokens, "mint", late)
+    served.hands.move(seconds=1)
+    _, token = await by_a_client(served, app)
+    assert told(await redeem(served, token)) == (410, "token_revoked")
+
+
+async def test_a_token_ends_with_the_operator_token_that_made_it(served: Served) -> None:
+    await at_home(served)
+    operator = await served.ask(
+        "POST", "/api/tokens", headers=served.command(), json={"label": "desk", "scopes": ["sessions:write"]}
+    )
+    headers = {"Authorization": f"Bearer {operator.json['token']}"}
+    both = [
+        await served.ask("POST", TOKENS, headers=headers, json={}),
+        await served.ask("POST", f"/api/v4/notes/users/{ADA}/authentication-token", headers=headers),
+    ]
+    session = await redeem(served, both[0].json["token"])
+    assert session.status == 200
+    assert await state(served) == "active"
+
+    where = f"/api/tokens/{operator.json['token_id']}"
+    assert (await served.ask("DELETE", where, headers=served.command())).status == 204
+
+    for each in both:
+        assert told(await redeem(served, each.json["token"])) == (410, "token_revoked")
+    assert await state(served) == "revoked"
+    assert (await redeem(served, await minted(served))).status == 200  # by a command
+    refresh = signed_refresh(served, session.json["refreshToken"])
+    assert (await refreshed(served, refresh)).status == 200
+
+
+async def test_a_token_goes_on_when_the_operator_token_that_made_it_expires(served: Served) -> None:
+    await at_home(served)
+    operator = await served.ask(
+        "POST",
+        "/api/tokens",
+        headers=served.command(),
+        json={"label": "desk", "scopes": ["sessions:write"], "expires_in_seconds": 60},
+    )
+    assert operator.status == 200, operator.body
+    headers = {"Authorization": f"Bearer {operator.json['token']}"}
+    made = await served.ask("POST", TOKENS, headers=headers, json={})
+    served.hands.move(seconds=120)
+    assert (await served.ask("POST", TOKENS, headers=headers, json={})).status == 401
+    assert (await redeem(served, made.json["token"])).status == 200
+
+
+async def test_wrong_tokens_are_counted_by_address_and_shut_no_right_one_out(
     served_url: str, tmp_path: Any
 ) -> None:
     limits = tmp_path / "limits.toml"
@@ -351,9 +466,11 @@ async def test_wrong_tokens_are_counted_by_address_and_right_ones_are_not(
         wrong = [await redeem(served, f"enr_{number:043}") for number in range(4)]
         assert [answer.status for answer in wrong] == [401, 401, 401, 429]
         assert wrong[-1].headers["Retry-After"]
-        assert (await redeem(served, token)).status == 429
+        assert (await redeem(served, token)).status == 200
+        assert told(await redeem(served, token, by=device(2))) == (410, "token_used")
+        assert (await redeem(served, "enr_wrong")).status == 429
         served.hands.move(seconds=3_600)
-        assert (await redeem(served, await minted(served))).status == 200
+        assert (await redeem(served, "enr_wrong")).status == 401
 
 
 async def test_tokens_count_for_the_user_whom_they_let_in(served_url: str, tmp_path: Any) -> None:

@@ -87,8 +87,10 @@ async def use(database: Database, ring: KeyRing, minted: Minted, user: User, dev
     return opened.session.session_id
 
 
-async def listed(database: Database, user: User, **page: Any) -> list[EnrollmentToken]:
-    return await database.read(partial(enrollment_tokens.of_user, app_id=user.app_id, uid=user.uid, **page))
+async def listed(database: Database, user: User, *, now: int = NOW, **page: Any) -> list[EnrollmentToken]:
+    return await database.read(
+        partial(enrollment_tokens.of_user, app_id=user.app_id, uid=user.uid, now=now, **page)
+    )
 
 
 async def revoke(database: Database, user: User, token_id: str, *, now: int = NOW) -> bool:

@@ -9,6 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy import Executable
 
@@ -182,6 +183,60 @@ async def test_sessions_on_one_device_are_those_of_everybody_on_it(database: Dat
     assert (await database.read(partial(look, skip=1))).sessions == rest.sessions
 
 
+def crowded_tablet(size: int) -> list[Session]:
+    """Sessions of Ada on one tablet, which has been enrolled again and again."""
+    return [
+        enrolled(
+            ADA,
+            number,
+            device_id="tablet",
+            state="ENROLLED" if number % 3 == 0 else "LOCKED",
+            reason="" if number % 3 == 0 else "replaced",
+            created_at=NOW + number // 2,
+        )
+        for number in range(size)
+    ]
+
+
+async def test_first_and_later_sessions_on_a_device_come_in_one_order_and_are_counted_while_few(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_pages, "COUNTED_ON_DEVICE_MAX", 29)
+    others = [person(f"user{number}@example.com") for number in range(5)]
+    await move_in(database, ADA, *others)
+    sessions = crowded_tablet(30) + [
+        enrolled(user, 900, device_id="tablet", ordinal=1, created_at=NOW + 4 * number)
+        for number, user in enumerate(others)
+    ]
+    await move_onto_devices(database, sessions)
+    expected = newest_first(sessions)
+
+    async def ask_for(**which: Any) -> Page:
+        return await database.read(
+            partial(session_pages.of_device, app_id=APP, device="tablet", which=Which(**which), now=LATER)
+        )
+
+    for limit in (1, 4, 34, 35, 1_000):
+        found: list[str] = []
+        after = None
+        while True:
+            page = await ask_for(limit=limit, after=after)
+            assert page.total == 35
+            found += [each.session_id for each in page.sessions]
+            if (after := page.next) is None:
+                break
+        assert found == expected
+    for skip in range(37):
+        page = await ask_for(limit=3, skip=skip)
+        assert [each.session_id for each in page.sessions] == expected[skip : skip + 3]
+    enrolled_ones = [each.session_id for each in sessions if each.state == "ENROLLED"]
+    assert (await ask_for(limit=1, state="ENROLLED")).total == len(enrolled_ones)
+    await move_onto_devices(database, crowded_tablet(31)[30:])
+    assert (await ask_for(limit=1)).total is None
+    assert (await ask_for(limit=1, state="ENROLLED")).total is None
+    assert (await ask_for()).total == 36
+
+
 async def test_id_that_too_many_devices_have_is_no_filter(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -323,13 +378,17 @@ async def test_who_is_enrolled_and_when_they_were_heard_of_counts_their_own_sess
     assert not (await holder_of(database, ADA)).enrolled
 
     acting = enrolled(ADA, 1, actor="owner@example.com", connected_at=day(9))
-    await move_onto_devices(database, [acting, enrolled(ADA, 2, connected_at=day(3), **gone)])
+    await move_onto_devices(
+        database, [acting, enrolled(ADA, 2, created_at=NOW + 1, connected_at=day(3), **gone)]
+    )
     holder = await holder_of(database, ADA)
     assert (holder.enrolled, holder.last_connected_at) == (False, day(3))
 
     await move_onto_devices(database, [enrolled(ADA, 3, created_at=NOW - 1, connected_at=day(1))])
     holder = await holder_of(database, ADA)
     assert (holder.enrolled, holder.last_connected_at) == (True, day(3))
+    await move_onto_devices(database, [enrolled(ADA, 4, created_at=NOW - 2, connected_at=day(5))])
+    assert (await holder_of(database, ADA)).last_connected_at == day(5)
 
 
 async def test_who_has_no_session_was_never_heard_of(database: Database) -> None:
@@ -481,8 +540,35 @@ async def test_every_page_is_found_by_an_index_and_in_its_order(database: Databa
         plan = await _plan(database, statement, FILTERS | {"session": "ses_1"})
         for costly in ("Seq Scan", "SCAN users", "SCAN sessions", "SCAN devices", "TEMP B-TREE"):
             assert costly not in plan, plan
-    plan = await _plan(database, session_pages.ON_DEVICE, FILTERS | {"device": "tablet", "most": 10})
-    assert "ix_devices_app_id_device_id_uid" in plan, plan
+    on_tablet = FILTERS | {"device": "tablet", "most": 10}
+    assert "ix_devices_app_id_device_id_uid" in await _plan(database, session_pages.ON_DEVICE, on_tablet)
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+async def test_later_sessions_on_a_device_and_enrolled_ones_of_a_user_have_their_index(
+    database: Database, analyzed: bool
+) -> None:
+    users = [person(f"user{number:04d}", created_at=NOW + number) for number in range(500)]
+    await move_in(database, ADA, *users)
+    await move_onto_devices(database, [enrolled(user, each) for user in users for each in (0, 1)])
+    await move_onto_devices(database, crowded_tablet(2_000))
+    if analyzed:
+        await _analyze(database)
+
+    values = FILTERS | {"device": "tablet", "most": 10}
+    for statement in (session_pages.PAGE_OF_LATER, session_pages.COUNT_ALL_LATER):
+        plan = await _plan(database, statement, values)
+        assert "ix_sessions_later_on_device" in plan, plan
+        for costly in ("Seq Scan", "SCAN users", "SCAN sessions", "SCAN devices", "TEMP B-TREE", "Sort"):
+            assert costly not in plan, plan
+    lookup = user_session_pages.NEWEST_ENROLLED
+    is_sqlite = await database.read(lambda tx: tx.dialect == "sqlite")
+    plan = await _plan(
+        database,
+        lookup._for_sqlite if is_sqlite else lookup._for_postgres,
+        {"keys": msgspec.json.encode([(APP, ADA.uid)]).decode(), "most": 10},
+    )
+    assert "ix_sessions_enrolled" in plan, plan
 
 
 async def _steps(database: Database, query: Callable[[Transaction], object]) -> int:
@@ -502,6 +588,52 @@ async def _steps(database: Database, query: Callable[[Transaction], object]) -> 
 
     await database.read(find)
     return steps
+
+
+async def test_page_of_a_device_costs_the_same_however_many_sessions_one_user_has_had_on_it(
+    tmp_path: Path, sqlite_template: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_pages, "COUNTED_ON_DEVICE_MAX", 500)
+    shutil.copy(sqlite_template, tmp_path / "few.db")
+    database = Database(f"sqlite:///{tmp_path}/few.db")
+    await move_in(database, ADA)
+    await move_onto_devices(database, crowded_tablet(1_002))
+    middle = session_pages.cursor_at(NOW + 300, "ses")
+
+    def page(tx: Transaction, **which: Any) -> object:
+        return session_pages.of_device(tx, APP, "tablet", Which(limit=20, **which), now=LATER)
+
+    queries = [partial(page), partial(page, after=middle), partial(page, active=True)]
+    before = [await _steps(database, query) for query in queries]
+    await move_onto_devices(database, crowded_tablet(6_000)[1_002:])
+    after = [await _steps(database, query) for query in queries]
+    assert all(now < then * 1.1 for then, now in zip(before, after, strict=True)), (before, after)
+    database.close()
+
+
+async def test_page_of_users_costs_little_more_where_each_has_many_sessions_that_have_ended(
+    tmp_path: Path, sqlite_template: Path
+) -> None:
+    shutil.copy(sqlite_template, tmp_path / "few.db")
+    database = Database(f"sqlite:///{tmp_path}/few.db")
+    users = [person(f"user{number:04d}", created_at=NOW + number) for number in range(20)]
+    await move_in(database, *users)
+
+    def ended(numbers: range) -> list[Session]:
+        return [
+            enrolled(user, each, state="LOCKED", reason="replaced", created_at=NOW + each)
+            for user in users
+            for each in numbers
+        ]
+
+    def page(tx: Transaction) -> object:
+        return user_session_pages.page(tx, APP, WhichUsers(limit=1_000))
+
+    await move_onto_devices(database, ended(range(20)))
+    before = await _steps(database, page)
+    await move_onto_devices(database, ended(range(20, 500)))
+    assert await _steps(database, page) < before * 1.1
+    database.close()
 
 
 async def test_work_does_not_grow_with_the_sessions_of_others_nor_with_old_ones_of_ones_own(

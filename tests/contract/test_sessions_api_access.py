@@ -69,6 +69,20 @@ async def test_api_client_comes_in_by_its_secret_with_its_scopes(served: Served)
     assert is_forbidden(await ask(served, by_client(await served.client(app, ["ACCESS_DB", "IMPERSONATE"]))))
 
 
+async def test_who_makes_links_for_a_person_may_speak_for_them(served: Served) -> None:
+    app = await served.app()
+    await served.write(app, {"userId": "ada@example.com", "type": "prod"})
+    path = f"{USERS}/ada@example.com/authentication-token"
+    writer = by_client(await served.client(app, ["GLOBAL_READ", "GLOBAL_WRITE"]))
+    assert is_forbidden(await ask(served, writer, path, "POST"))
+    assert (await ask(served, writer, f"{path}s")).json["objects"] == []
+    assert is_forbidden(await ask(served, by_client(await served.client(app, ["IMPERSONATE"])), path, "POST"))
+    both = by_client(await served.client(app, ["GLOBAL_WRITE", "IMPERSONATE"]))
+    assert (await ask(served, both, path, "POST")).status == 201
+    operator = bearer(await operator_token(served, "sessions:write", app="notes"))
+    assert (await ask(served, operator, path, "POST")).status == 201
+
+
 async def test_without_a_credential_both_ways_in_are_told(door: Served) -> None:
     await door.app()
     for headers in ({}, {"Authorization": "Bearer"}, {"Authorization": "Negotiate abc"}):

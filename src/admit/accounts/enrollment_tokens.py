@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import bindparam, delete, func, insert, select, tuple_, update
+from sqlalchemy import BigInteger, bindparam, case, delete, func, insert, select, tuple_, update
 from sqlalchemy.dialects.postgresql import (
     insert as insert_or_update,
 )  # its ON CONFLICT reads the same on SQLite
@@ -17,8 +17,8 @@ from admit import clock
 from admit.accounts import devices, sessions, users
 from admit.accounts.devices import DeviceSent
 from admit.accounts.sessions import Session
+from admit.accounts.tables import clients, enrollment_tokens, operator_tokens
 from admit.accounts.tables import enrollment_token_uses as uses_table
-from admit.accounts.tables import enrollment_tokens
 from admit.accounts.users import User
 from admit.errors import Conflict, InvalidRequest, NotFound
 from admit.storage.lookups import Lookup
@@ -43,7 +43,11 @@ Fault = Literal["unknown", "used", "expired", "revoked", "other_device"]
 
 
 class EnrollmentToken(msgspec.Struct, frozen=True):
-    """A token as it is kept; the fields are columns of the table. `device_id`: good on that device only."""
+    """A token as it is kept; the fields are columns of the table. `device_id`: good on that device only.
+
+    `client_id`: the API client that made it, by the secret that it had got at `client_since`;
+    `operator_token_id`: the operator token that did. Whatever ends them ends it, at `revoked_at`.
+    """
 
     app_id: str
     token_id: str
@@ -54,6 +58,9 @@ class EnrollmentToken(msgspec.Struct, frozen=True):
     created_at: int
     expires_at: int
     revoked_at: int | None
+    client_id: str | None
+    client_since: int | None
+    operator_token_id: str | None
 
     def state(self, now: int) -> State:
         """What has become of it."""
@@ -64,10 +71,22 @@ class EnrollmentToken(msgspec.Struct, frozen=True):
         return "active" if self.uses < self.uses_max else "used"
 
 
+class Maker(msgspec.Struct, frozen=True, kw_only=True):
+    """Who makes a token: an API client, whose secret is of `client_since`, or an operator token.
+
+    Neither: a command on the machine itself, which nobody can revoke.
+    """
+
+    client_id: str | None = None
+    client_since: int | None = None
+    operator_token_id: str | None = None
+
+
 class NewToken(msgspec.Struct, frozen=True, kw_only=True):
     """What somebody asks a token to be: good for `uses_max` enrollments within `seconds`."""
 
     uid: str
+    maker: Maker = Maker()
     device_id: str | None = None
     uses_max: int = 1
     seconds: int = SECONDS_DEFAULT
@@ -101,23 +120,47 @@ class Redeemable(msgspec.Struct, frozen=True):
     session: Session | None
 
 
-TOKEN_COLUMNS = tuple(enrollment_tokens.c[name] for name in EnrollmentToken.__struct_fields__)
+_NOW = bindparam("now", type_=BigInteger)
+REVOKED_AT = func.coalesce(
+    enrollment_tokens.c.revoked_at,
+    operator_tokens.c.revoked_at,
+    clients.c.revoked_at,
+    case((clients.c.secret_changed_at > enrollment_tokens.c.client_since, clients.c.secret_changed_at)),
+    case((clients.c.expires_at <= _NOW, clients.c.expires_at)),
+)
+"""When a token was revoked, by itself or with who made it. An operator token that expires ends nothing."""
 
-BY_DIGEST = Lookup(select(*TOKEN_COLUMNS), (enrollment_tokens.c.app_id, enrollment_tokens.c.digest))
+_MADE = enrollment_tokens.outerjoin(
+    operator_tokens, operator_tokens.c.token_id == enrollment_tokens.c.operator_token_id
+).outerjoin(
+    clients,
+    (clients.c.app_id == enrollment_tokens.c.app_id) & (clients.c.client_id == enrollment_tokens.c.client_id),
+)
+_TOKENS = select(
+    *(
+        REVOKED_AT.label(name) if name == "revoked_at" else enrollment_tokens.c[name]
+        for name in EnrollmentToken.__struct_fields__
+    )
+).select_from(_MADE)
+
+BY_DIGEST = Lookup(_TOKENS, (enrollment_tokens.c.app_id, enrollment_tokens.c.digest))
 _THIS = (enrollment_tokens.c.app_id == bindparam("app")) & (
     enrollment_tokens.c.token_id == bindparam("token")
 )
 _OF_USER = (enrollment_tokens.c.app_id == bindparam("app")) & (enrollment_tokens.c.uid == bindparam("uid"))
 ADD = insert(enrollment_tokens)
-COUNT_LIVE = select(func.count()).where(
-    _OF_USER,
-    enrollment_tokens.c.expires_at > bindparam("now"),
-    enrollment_tokens.c.revoked_at.is_(None),
-    enrollment_tokens.c.uses < enrollment_tokens.c.uses_max,
+COUNT_LIVE = (
+    select(func.count())
+    .select_from(_MADE)
+    .where(
+        _OF_USER,
+        enrollment_tokens.c.expires_at > _NOW,
+        REVOKED_AT.is_(None),
+        enrollment_tokens.c.uses < enrollment_tokens.c.uses_max,
+    )
 )
 PAGE_OF_USER = (
-    select(*TOKEN_COLUMNS)
-    .where(_OF_USER, enrollment_tokens.c.token_id < bindparam("before"))
+    _TOKENS.where(_OF_USER, enrollment_tokens.c.token_id < bindparam("before"))
     .order_by(enrollment_tokens.c.token_id.desc())
     .limit(bindparam("limit"))
 )
@@ -204,16 +247,25 @@ def mint(tx: Transaction, ring: KeyRing, app_id: str, new: NewToken, now: int) -
         created_at=now,
         expires_at=now + new.seconds * 1_000,
         revoked_at=None,
+        client_id=new.maker.client_id,
+        client_since=new.maker.client_since,
+        operator_token_id=new.maker.operator_token_id,
     )
     tx.execute(ADD, {**msgspec.structs.asdict(about), "digest": ring.digest(_PURPOSE, token)})
     return Minted(token, about)
 
 
 def of_user(
-    tx: Transaction, app_id: str, uid: str, *, before: str | None = None, limit: int = PAGE_ROWS_MAX
+    tx: Transaction,
+    app_id: str,
+    uid: str,
+    *,
+    now: int,
+    before: str | None = None,
+    limit: int = PAGE_ROWS_MAX,
 ) -> list[EnrollmentToken]:
     """The tokens of a user, newest first, from behind the token_id `before`; PAGE_ROWS_MAX at most."""
-    where = {"app": app_id, "uid": uid, "before": BEHIND_ALL if before is None else before}
+    where = {"app": app_id, "uid": uid, "now": now, "before": BEHIND_ALL if before is None else before}
     rows = tx.execute(PAGE_OF_USER, where | {"limit": min(limit, PAGE_ROWS_MAX)})
     return [_token_of(row) for row in rows]
 
@@ -240,7 +292,8 @@ def examine(tx: Transaction, presented: Presented) -> Redeemable | Fault:
 
     A key that has got a session by it may ask again for as long as the token lives and the session stands.
     """
-    row = next(iter(BY_DIGEST.rows(tx, [(presented.app_id, each) for each in presented.digests])), None)
+    keys = [(presented.app_id, each) for each in presented.digests]
+    row = next(iter(BY_DIGEST.rows(tx, keys, now=presented.now)), None)
     if row is None:
         return "unknown"
     token = _token_of(row)

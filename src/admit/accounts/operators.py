@@ -30,6 +30,7 @@ SCOPES = frozenset(
 )
 TOKEN_PREFIX = "adm_"  # noqa: S105  (so that scanners of leaked secrets know ours)
 COMMAND_PREFIX = "adm_command_"
+COMMAND_ID = "command"
 COMMAND_MS = 60_000
 TOKEN_CHARACTERS_MAX = 200
 LABEL_CHARACTERS_MAX = 100
@@ -62,6 +63,11 @@ class OperatorToken(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int
     expires_at: int | None
     revoked_at: int | None = None
+
+    @property
+    def revocable_id(self) -> str | None:
+        """Its id where it is kept, and can be revoked. None: it was made for one command on this machine."""
+        return None if self.token_id == COMMAND_ID else self.token_id
 
 
 class NewOperatorToken(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,7 +187,7 @@ def read_short_lived(ring: KeyRing, token: str, now: int) -> OperatorToken | Non
     if not now < expires_at <= now + COMMAND_MS:
         return None
     return OperatorToken(
-        token_id="command",  # noqa: S106
+        token_id=COMMAND_ID,
         label="a command on this machine",
         app_id=None,
         scopes=SCOPES,

@@ -4,7 +4,7 @@ A page walks its index from where the one before has ended, so that sessions whi
 pages neither hide nor repeat others.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -22,12 +22,11 @@ from sqlalchemy import (
     tuple_,
 )
 
-from admit.accounts import users
 from admit.accounts.devices import DEVICE_COLUMNS, Device, device_of
 from admit.accounts.paging_keys import Position, read_key, write_key
-from admit.accounts.session_standing import is_idle
 from admit.accounts.sessions import Reason, State
-from admit.accounts.tables import devices, sessions
+from admit.accounts.tables import LATER_ON_DEVICE, devices, sessions
+from admit.accounts.tables import users as users_table
 from admit.accounts.users import NEVER, Key, User
 from admit.clock import DAY_MS
 from admit.errors import InvalidRequest
@@ -38,6 +37,8 @@ PAGE_ROWS_MAX = 1_000
 SKIPPED_MAX = 100_000
 ON_DEVICE_MAX = 10_000
 """Of so many users the devices of one id are looked up. An id that more of them have tells nobody apart."""
+COUNTED_ON_DEVICE_MAX = 10_000
+"""So many sessions on one device are counted, without the first of each user."""
 
 
 class ListedSession(msgspec.Struct, frozen=True):
@@ -83,10 +84,13 @@ class Which(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Some sessions, newest first, and how many there are in all. `next` leads on; None: that was all."""
+    """Some sessions, newest first, and how many there are in all, None where they are too many to count.
+
+    `next` leads on; None: that was all.
+    """
 
     sessions: list[ListedSession]
-    total: int
+    total: int | None
     next: str | None
 
 
@@ -114,24 +118,22 @@ def _wanted(name: BindParameter[Any], is_so: ColumnElement[bool]) -> ColumnEleme
     return or_(name.is_(None), is_so)
 
 
-_ACTIVE = case(
-    (
-        and_(
-            sessions.c.state == "ENROLLED",
-            sessions.c.refresh_until > _number("now"),
-            sessions.c.connected_at > _number("idle_since"),
-        ),
-        1,
-    ),
-    else_=0,
+def _passes(is_active: ColumnElement[bool]) -> ColumnElement[bool]:
+    """What `Which` asks for, of whatever user."""
+    return and_(
+        _wanted(_text("state"), sessions.c.state == _text("state")),
+        _wanted(_number("active"), _number("active") == case((is_active, 1), else_=0)),
+        sessions.c.created_at >= _number("created_since"),
+        sessions.c.authenticated_at >= _number("authenticated_since"),
+    )
+
+
+_GOES_ON = and_(
+    sessions.c.state == "ENROLLED",
+    sessions.c.refresh_until > _number("now"),
+    sessions.c.connected_at > _number("idle_since"),
 )
-_PASSES = and_(
-    _wanted(_text("device"), sessions.c.device_id == _text("device")),
-    _wanted(_text("state"), sessions.c.state == _text("state")),
-    _wanted(_number("active"), _number("active") == _ACTIVE),
-    sessions.c.created_at >= _number("created_since"),
-    sessions.c.authenticated_at >= _number("authenticated_since"),
-)
+_PASSES = and_(_wanted(_text("device"), sessions.c.device_id == _text("device")), _passes(_GOES_ON))
 _BEHIND = tuple_(sessions.c.created_at, sessions.c.session_id) < tuple_(
     _number("before_at"), _text("before_id")
 )
@@ -154,7 +156,32 @@ ON_DEVICE = (
     .where(devices.c.app_id == _text("app"), devices.c.device_id == _text("device"))
     .limit(bindparam("most"))
 )
-OF_DEVICES = Lookup(_ROWS, (sessions.c.app_id, sessions.c.uid, sessions.c.device_id))
+_HOLDER = (users_table.c.app_id == sessions.c.app_id) & (users_table.c.uid == sessions.c.uid)
+_ON_DEVICE = _ROWS.add_columns(users_table.c.user_id).join(users_table, _HOLDER)
+_MAY_SIGN_IN = (
+    select(users_table.c.uid)
+    .where(_HOLDER, users_table.c.locked_at.is_(None), users_table.c.deactivated_at.is_(None))
+    .correlate(sessions)
+    .scalar_subquery()
+)
+_PASSES_ON_DEVICE = _passes(and_(_GOES_ON, _MAY_SIGN_IN.is_not(None)))
+FIRST_ON_DEVICE = Lookup(
+    _ON_DEVICE.where(sessions.c.ordinal == 1, _PASSES_ON_DEVICE),
+    (sessions.c.app_id, sessions.c.uid, sessions.c.device_id),
+)
+_LATER = and_(sessions.c.app_id == _text("app"), sessions.c.device_id == _text("device"), LATER_ON_DEVICE)
+# Of sessions alone: a planner that takes them for few would begin with the devices, and sort.
+PAGE_OF_LATER = (
+    select(sessions.c.app_id, sessions.c.session_id)
+    .where(_LATER, _PASSES_ON_DEVICE, _BEHIND)
+    .order_by(*_NEWEST_FIRST)
+    .limit(bindparam("limit"))
+    .offset(bindparam("skip"))
+)
+_SOME_LATER = select(sessions.c.session_id).where(_LATER).order_by(*_NEWEST_FIRST).limit(bindparam("most"))
+COUNT_ALL_LATER = select(func.count()).select_from(_SOME_LATER.subquery())  # the index has it all
+COUNT_LATER = select(func.count()).select_from(sessions).where(_LATER, _PASSES_ON_DEVICE)
+BY_ID = Lookup(_ON_DEVICE, (sessions.c.app_id, sessions.c.session_id))
 
 
 def of_user(tx: Transaction, user: User, which: Which, *, now: int, idle_days: int = 0) -> Page:
@@ -163,20 +190,11 @@ def of_user(tx: Transaction, user: User, which: Which, *, now: int, idle_days: i
     `idle_days`: after so many days without a sign of life a session does not go on; 0 means never.
     """
     limits = limits_of(which.limit, which.skip, which.after)
-    behind = _begin_of(which)
-    filters: dict[str, object] = {
-        "app": user.app_id,
-        "uid": user.uid,
-        "device": which.device,
-        "state": which.state,
-        "active": None if which.active is None else int(which.active),
-        "now": now if _may_sign_in(user) else NEVER,  # by then, nothing of theirs goes on
-        "idle_since": now - idle_days * DAY_MS if idle_days else -1,
-        "created_since": which.created_since,
-        "authenticated_since": which.authenticated_since,
-    }
-    place = {"before_at": behind.value, "before_id": behind.user_id}
-    found = [listed_of(user, row) for row in tx.execute(PAGE_OF_USER, filters | place | limits)]
+    may_sign_in = user.locked_at is None and user.deactivated_at is None
+    filters = _filters(which, now if may_sign_in else NEVER, idle_days)  # by then, nothing of theirs goes on
+    filters |= {"app": user.app_id, "uid": user.uid, "device": which.device}
+    begin = _begin_of(which)
+    found = [listed_of(user, row) for row in tx.execute(PAGE_OF_USER, filters | _place(begin) | limits)]
     if which.after is None and which.skip == 0 and len(found) <= which.limit:
         return _page(found, which.limit, len(found))
     count = COUNT_OF_USER if which.filters else COUNT_ALL_OF_USER
@@ -186,19 +204,28 @@ def of_user(tx: Transaction, user: User, which: Which, *, now: int, idle_days: i
 def of_device(
     tx: Transaction, app_id: str, device: str, which: Which, *, now: int, idle_days: int = 0
 ) -> Page:
-    """The sessions on the devices that call themselves `device`, of all users. Otherwise as `of_user`."""
+    """The sessions on the devices that call themselves `device`, of all users. Otherwise as `of_user`.
+
+    The first of each user is looked up by itself. Of all later ones, of which there may be very many, no
+    more are read than could stand on the page.
+    """
     limits_of(which.limit, which.skip, which.after)
-    begin = _begin_of(which)
-    people = users.by_uid(tx, people_on(tx, app_id, device))
-    found = []
-    for row in OF_DEVICES.rows(tx, [(*key, device) for key in people]):
-        user = people[row.app_id, row.uid]
-        session = listed_of(user, row)
-        if _passes(session, user, which, now, idle_days):
-            found.append(session)
-    found.sort(key=_place_of, reverse=True)
-    rest = [each for each in found if _place_of(each) < (begin.value, begin.user_id)]
-    return _page(rest[which.skip : which.skip + which.limit + 1], which.limit, len(found))
+    begin, filters = _begin_of(which), _filters(which, now, idle_days)
+    people = people_on(tx, app_id, device)
+    first = [
+        _on_device(row) for row in FIRST_ON_DEVICE.rows(tx, [(*key, device) for key in people], **filters)
+    ]
+    behind = [each for each in first if _place_of(each) < (begin.value, begin.user_id)]
+    skip = min(which.skip, len(behind))  # whatever is beyond them is skipped in the index
+    filters |= {"app": app_id, "device": device}
+    limits = {"skip": which.skip - skip, "limit": skip + which.limit + 1}
+    ids = tx.execute(PAGE_OF_LATER, filters | _place(begin) | limits).all()
+    later = [_on_device(row) for row in BY_ID.rows(tx, map(tuple, ids))]
+    found = sorted(behind + later, key=_place_of, reverse=True)[skip : skip + which.limit + 1]
+    if which.after is None and which.skip == 0 and len(later) <= which.limit:
+        return _page(found, which.limit, len(first) + len(later))
+    counted = _count_later(tx, filters, which)
+    return _page(found, which.limit, None if counted is None else len(first) + counted)
 
 
 def people_on(tx: Transaction, app_id: str, device: str) -> list[Key]:
@@ -266,24 +293,34 @@ def read_cursor(after: str) -> Position:
         raise InvalidRequest("after is not the `next` of an earlier page of this list.") from None
 
 
-def _passes(session: ListedSession, user: User, which: Which, now: int, idle_days: int) -> bool:
-    """What PAGE_OF_USER asks, of a session that is at hand."""
-    goes_on = (
-        session.state == "ENROLLED"
-        and session.refresh_until > now
-        and not is_idle(session.connected_at, now=now, idle_days=idle_days)
-        and _may_sign_in(user)
-    )
-    return (
-        which.state in (None, session.state)
-        and which.active in (None, goes_on)
-        and session.created_at >= which.created_since
-        and session.authenticated_at >= which.authenticated_since
-    )
+def _count_later(tx: Transaction, filters: Mapping[str, str | int | None], which: Which) -> int | None:
+    """How many sessions on a device there are behind the first of each user; None: too many to count."""
+    counted: int = tx.execute(COUNT_ALL_LATER, {**filters, "most": COUNTED_ON_DEVICE_MAX + 1}).scalar_one()
+    if counted > COUNTED_ON_DEVICE_MAX:
+        return None
+    return tx.execute(COUNT_LATER, filters).scalar_one() if which.filters else counted
 
 
-def _may_sign_in(user: User) -> bool:
-    return user.locked_at is None and user.deactivated_at is None
+def _on_device(row: Sequence[Any]) -> ListedSession:
+    """The session in a row of _ON_DEVICE."""
+    return ListedSession(device_of(row), row[-1], *row[len(DEVICE_COLUMNS) : -1])
+
+
+def _filters(which: Which, now: int, idle_days: int) -> dict[str, str | int | None]:
+    """The parameters of `_passes`."""
+    return {
+        "state": which.state,
+        "active": None if which.active is None else int(which.active),
+        "now": now,
+        "idle_since": now - idle_days * DAY_MS if idle_days else -1,
+        "created_since": which.created_since,
+        "authenticated_since": which.authenticated_since,
+    }
+
+
+def _place(begin: Position) -> dict[str, object]:
+    """The parameters of _BEHIND."""
+    return {"before_at": begin.value, "before_id": begin.user_id}
 
 
 def _begin_of(which: Which) -> Position:
@@ -294,7 +331,7 @@ def _place_of(session: ListedSession) -> tuple[int, str]:
     return session.created_at, session.session_id
 
 
-def _page(found: Sequence[ListedSession], limit: int, total: int) -> Page:
+def _page(found: Sequence[ListedSession], limit: int, total: int | None) -> Page:
     """The page of `found`, in which there is one more where there is a next page."""
     shown = list(found[:limit])
     return Page(shown, total, cursor_at(*_place_of(shown[-1])) if len(found) > limit else None)

@@ -1,6 +1,6 @@
 """The tables of this room. Every primary key leads with the app, so that apps can be kept apart."""
 
-from sqlalchemy import Index, PrimaryKeyConstraint, Table, UniqueConstraint
+from sqlalchemy import Index, PrimaryKeyConstraint, Table, UniqueConstraint, and_, literal_column
 
 from admit.storage.schema import metadata, moment, number, text
 
@@ -218,6 +218,31 @@ Index(
     sqlite_where=sessions.c.state == "ENROLLED",
 )
 
+# Literals, which a partial index must find again in a statement, word for word: SQLite looks no further.
+LATER_ON_DEVICE = sessions.c.ordinal > literal_column("1")
+OWN_ENROLLED = and_(sessions.c.state == literal_column("'ENROLLED'"), sessions.c.actor.is_(None))
+
+Index(
+    "ix_sessions_enrolled",
+    sessions.c.app_id,
+    sessions.c.uid,
+    sessions.c.created_at,
+    sessions.c.session_id,
+    postgresql_where=OWN_ENROLLED,
+    sqlite_where=OWN_ENROLLED,
+)
+
+# The first on a device is found by its ordinal. Who makes a new device at every login pays nothing here.
+Index(
+    "ix_sessions_later_on_device",
+    sessions.c.app_id,
+    sessions.c.device_id,
+    sessions.c.created_at,
+    sessions.c.session_id,
+    postgresql_where=LATER_ON_DEVICE,
+    sqlite_where=LATER_ON_DEVICE,
+)
+
 former_keys = Table(
     "former_keys",
     metadata,
@@ -245,6 +270,9 @@ enrollment_tokens = Table(
     moment("created_at"),
     moment("expires_at"),
     moment("revoked_at", nullable=True),
+    text("client_id", nullable=True),  # the API client that made it, if one did
+    moment("client_since", nullable=True),  # when that client had got the secret by which it made it
+    text("operator_token_id", nullable=True),  # the operator token that made it, if one did
     PrimaryKeyConstraint("app_id", "token_id"),
     UniqueConstraint("app_id", "digest"),
     Index(None, "app_id", "uid", "token_id"),

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import BigInteger, ColumnElement, Select, Text, bindparam, func, select, tuple_
+from sqlalchemy import BigInteger, ColumnElement, Select, Text, bindparam, select, tuple_
 
 from admit.accounts import session_pages, users
 from admit.accounts.paging_keys import Position
 from admit.accounts.session_pages import ListedSession, cursor_at, limits_of, read_cursor
-from admit.accounts.tables import sessions
+from admit.accounts.tables import OWN_ENROLLED, sessions
 from admit.accounts.tables import users as users_table
 from admit.accounts.users import USER_COLUMNS, Key, User, user_of
 from admit.storage.lookups import Lookup
@@ -22,9 +22,6 @@ from admit.storage.transaction import Transaction
 SESSIONS_EACH_MAX = 100
 PAGE_SESSIONS_MAX = 10_000
 UID_PREFIX = "usr_"
-LOOKED_AT_MAX = 1_000
-"""Of how many of a user's newest sessions `last_connected_at` is the latest. Who opens one connects by it,
-so that older ones could tell of little more."""
 
 
 class WhichUsers(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +39,8 @@ class Holder(msgspec.Struct, frozen=True):
     """A user with their newest sessions, newest first; `sessions_more`: there are older ones.
 
     `enrolled`: a session of their own is ENROLLED. `last_connected_at`: when a device of theirs was last
-    heard of; None: never.
+    heard of; None: never. Where there are older ones, it is the latest of those that are shown, and of as
+    many that are ENROLLED, since no other is heard of any more.
     """
 
     user: User
@@ -77,29 +75,12 @@ ALL = _page(_APP)
 LOCKED = _page(_APP, _LOCKED)
 UNLOCKED = _page(_APP, users_table.c.locked_at.is_(None))
 
-_own = (
-    (sessions.c.app_id == users_table.c.app_id)
-    & (sessions.c.uid == users_table.c.uid)
-    & sessions.c.actor.is_(None)
-)
-_newest = (
-    select(sessions.c.connected_at)
-    .where(_own)
-    .order_by(sessions.c.created_at.desc(), sessions.c.session_id.desc())
-    .limit(LOOKED_AT_MAX)
-    .correlate(users_table)
-    .subquery("newest")
-)
-# Scalars, since a planner may turn EXISTS around and list everybody's sessions first.
-_enrolled = select(sessions.c.session_id).where(_own, sessions.c.state == "ENROLLED").limit(1)
-STANDINGS = Lookup(
-    select(
-        users_table.c.app_id,
-        users_table.c.uid,
-        select(func.max(_newest.c.connected_at)).scalar_subquery().label("last_connected_at"),
-        _enrolled.correlate(users_table).scalar_subquery().label("enrolled"),
-    ),
-    (users_table.c.app_id, users_table.c.uid),
+NEWEST_ENROLLED = Lookup(
+    select(sessions.c.app_id, sessions.c.uid, sessions.c.connected_at)
+    .where(OWN_ENROLLED)
+    .order_by(sessions.c.created_at.desc(), sessions.c.session_id.desc()),
+    (sessions.c.app_id, sessions.c.uid),
+    each_max=bindparam("most", type_=BigInteger),
 )
 
 
@@ -127,13 +108,10 @@ def with_sessions(tx: Transaction, people: Sequence[User], most: int = SESSIONS_
     """`people` with the newest sessions of each, `most` of them at most."""
     keys = [(user.app_id, user.uid) for user in people]
     newest = session_pages.newest_of_each(tx, people, most + 1)
-    standings = _standings(tx, [key for key in keys if len(newest[key]) > most])
-    holders = []
-    for user, key in zip(people, keys, strict=True):
-        last, enrolled = standings.get(key) or _standing_of(newest[key])
-        shown = newest[key][:most]
-        holders.append(Holder(user, shown, len(newest[key]) > most, enrolled, last))
-    return holders
+    enrolled = _last_heard_of_enrolled(tx, [key for key in keys if len(newest[key]) > most], most)
+    return [
+        _holder(user, newest[key], most, enrolled.get(key)) for user, key in zip(people, keys, strict=True)
+    ]
 
 
 def find(tx: Transaction, app_id: str, id_: str, user_id: str) -> User | None:
@@ -169,16 +147,26 @@ def _place_of(user: User) -> tuple[int, str]:
     return user.created_at, user.user_id
 
 
-def _standing_of(all_of_them: Sequence[ListedSession]) -> tuple[int | None, bool]:
-    """When a user's own devices were last heard of, and whether one is enrolled."""
-    own = [each for each in all_of_them if each.actor is None]
-    is_enrolled = any(each.state == "ENROLLED" for each in own)
-    return max((each.connected_at for each in own), default=None), is_enrolled
+def _holder(user: User, newest: Sequence[ListedSession], most: int, enrolled_at: int | None) -> Holder:
+    """`user` with at most `most` of their `newest` sessions.
+
+    `enrolled_at`: when one that is ENROLLED, perhaps an older one, was last heard of.
+    """
+    own = [each for each in newest if each.actor is None]
+    heard_of = [each.connected_at for each in own] + ([] if enrolled_at is None else [enrolled_at])
+    return Holder(
+        user=user,
+        sessions=list(newest[:most]),
+        sessions_more=len(newest) > most,
+        enrolled=enrolled_at is not None or any(each.state == "ENROLLED" for each in own),
+        last_connected_at=max(heard_of, default=None),
+    )
 
 
-def _standings(tx: Transaction, people: Sequence[Key]) -> dict[Key, tuple[int | None, bool]]:
-    """The same of users with more sessions than a page shows."""
-    return {
-        (row.app_id, row.uid): (row.last_connected_at, row.enrolled is not None)
-        for row in STANDINGS.rows(tx, people)
-    }
+def _last_heard_of_enrolled(tx: Transaction, people: Sequence[Key], most: int) -> dict[Key, int]:
+    """When the sessions of each that are ENROLLED, at most the newest `most`, were last heard of."""
+    found: dict[Key, int] = {}
+    for row in NEWEST_ENROLLED.rows(tx, people, most=most):
+        key = row.app_id, row.uid
+        found[key] = max(found.get(key, 0), row.connected_at)
+    return found

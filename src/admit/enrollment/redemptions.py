@@ -68,7 +68,7 @@ def spend(tx: Transaction, redemption: Redemption) -> Login | Barred | Fault:
         return barred
     if found.session is not None:
         return Login(user=user, session=found.session)
-    (opened,) = session_opening.open_or_renew(tx, [_session_for(redemption, user)])
+    (opened,) = session_opening.open_or_renew(tx, [_session_for(redemption, user, found.token.client_id)])
     if isinstance(opened, NoSession):
         facts.record_refusal(tx, opened, ticket.sign_in, now)
         return "unknown" if opened.reason == "deleted" else Barred(opened.reason)
@@ -77,7 +77,7 @@ def spend(tx: Transaction, redemption: Redemption) -> Login | Barred | Fault:
     return Login(user=opened.user, session=opened.session)
 
 
-def _session_for(redemption: Redemption, user: User) -> OpenSession:
+def _session_for(redemption: Redemption, user: User, client_id: str | None) -> OpenSession:
     ticket = redemption.ticket
     return OpenSession(
         user=user,
@@ -85,7 +85,7 @@ def _session_for(redemption: Redemption, user: User) -> OpenSession:
         settings=redemption.app.settings,
         sent=ticket.device,
         public_key=ticket.public_key,
-        client_id=None,
+        client_id=client_id,
         scopes=ticket.scopes,
         refresh_until=redemption.refresh_until,
         now=redemption.now,

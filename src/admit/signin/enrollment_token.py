@@ -1,7 +1,8 @@
 """Sign-in by an enrollment token: an operator has vouched for who holds it, in a link or a QR code.
 
 A token has 256 random bits and cannot be guessed. Wrong ones are counted all the same, by network: whoever
-sends them by the million makes work and has nothing to lose.
+sends them by the million makes work and has nothing to lose. A right one is let in however many were wrong:
+its neighbours share its address, and looking it up costs less than counting it.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from admit.clock import Clock
 from admit.errors import AdmitError, InvalidGrant, InvalidRequest, Refused, TokenOver
 from admit.events.catalog import SignIn
 from admit.signin.email_addresses import network_of
-from admit.signin.limits import Limits, Want, give_back, refusal, take, wants
+from admit.signin.limits import Limits, refusal, take, wants
 from admit.signin.proof import scopes_of_person
 from admit.storage.database import Database
 from admit.storage.sealing import KeyRing
@@ -56,7 +57,7 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EnrollmentTokens:
-    """Checks tokens before they are spent, and counts wrong ones."""
+    """Checks tokens before they are spent, and counts those that there are not."""
 
     def __init__(self, db: Database, ring: KeyRing, clock: Clock, limits: Limits) -> None:
         self._db = db
@@ -91,29 +92,16 @@ class EnrollmentTokens:
         counted = wants(
             ("wrong-token-by", network_of(address), self._limits.wrong_enrollment_tokens_per_address)
         )
-        found = await self._db.write(lambda tx: self._look(tx, presented, counted))
-        if isinstance(found, int):
-            log.warning("enrollment_token.limited", app_id=app.app_id, address=address, wait_seconds=found)
-            raise refusal(TOO_MANY, found)
+        found = await self._db.read(lambda tx: _look(tx, presented))
+        if found == "unknown":
+            wait = await self._db.write(lambda tx: take(tx, self._ring, app.app_id, counted, presented.now))
+            if wait is not None:
+                log.warning("enrollment_token.limited", app_id=app.app_id, address=address, wait_seconds=wait)
+                raise refusal(TOO_MANY, wait)
         if not isinstance(found, User):
             log.warning("enrollment_token.refused", app_id=app.app_id, fault=found, address=address)
             raise refusal_of(found)
         return Ticket(presented=presented, user=found, device=device, public_key=public_key, scopes=granted)
-
-    def _look(self, tx: Transaction, presented: Presented, counted: Sequence[Want]) -> User | Fault | int:
-        """Counts, then compares, then takes the count back from a token that exists.
-
-        Returns whose it is, or what is wrong with it, or the seconds to wait where too many were wrong.
-        """
-        wait_seconds = take(tx, self._ring, presented.app_id, counted, presented.now)
-        if wait_seconds is not None:
-            return wait_seconds
-        found = enrollment_tokens.examine(tx, presented)
-        if found != "unknown":
-            give_back(tx, self._ring, presented.app_id, counted, presented.now)
-        if not isinstance(found, Redeemable):
-            return found
-        return enrollment_tokens.holder_of(tx, found.token) or "unknown"
 
 
 def refusal_of(fault: Fault) -> AdmitError:
@@ -131,3 +119,11 @@ def refusal_of(fault: Fault) -> AdmitError:
             return Refused(OTHER_DEVICE, code="other_device")
         case _:
             assert_never(fault)
+
+
+def _look(tx: Transaction, presented: Presented) -> User | Fault:
+    """Whose token it is, or what is wrong with it."""
+    found = enrollment_tokens.examine(tx, presented)
+    if not isinstance(found, Redeemable):
+        return found
+    return enrollment_tokens.holder_of(tx, found.token) or "unknown"

@@ -81,8 +81,7 @@ async def refresh(db: Database, mint: Mint, clock: Clock, app: App, request: Sig
     idle_days = app.settings.session_idle_days
     if (end := end_of(session, signed.tenant.user, now=now, idle_days=idle_days)) is not None:
         raise _ended(app, session.session_id, end)
-    if not client_still_vouches(app, session, now):
-        raise _refused(app, session.session_id, "client", CLIENT_ENDED)
+    require_client(app, session, now)
     if session.actor is not None and not may_act_for_others(app, session.actor, now):
         raise _refused(app, session.session_id, "actor", ACTOR_ENDED)
     scopes = _scopes_within(session, request.scopes)
@@ -146,6 +145,12 @@ async def _signer(db: Database, session: Session, request: SignedRefresh, now: i
 def signed_bytes(request: SignedRefresh) -> bytes:
     """What the signature is over: the token in UTF-8, and right behind it the time in decimal digits."""
     return request.refresh_token.encode() + str(request.time_stamp).encode()
+
+
+def require_client(app: App, session: Session, now: int) -> None:
+    """Raises InvalidGrant where the API client behind a session, if there is one, does not vouch any more."""
+    if not client_still_vouches(app, session, now):
+        raise _refused(app, session.session_id, "client", CLIENT_ENDED)
 
 
 def client_still_vouches(app: App, session: Session, now: int) -> bool:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from admit.accounts import enrollment_links, enrollment_tokens, users
 from admit.accounts.apps import App
 from admit.accounts.enrollment_links import PLACE
-from admit.accounts.enrollment_tokens import SECONDS_DEFAULT, EnrollmentToken, Minted, NewToken, State
+from admit.accounts.enrollment_tokens import SECONDS_DEFAULT, EnrollmentToken, Maker, Minted, NewToken, State
 from admit.accounts.users import User
 from admit.errors import NotFound
 from admit.gateway import Gateway
@@ -19,7 +19,7 @@ from admit.web import qr
 from admit.web.admin_types import PAGE_SIZE, Moment, PageSize, Text
 from admit.web.bearer import issuer_of
 from admit.web.operations import Call
-from admit.web.operator_access import admin, permitted_app
+from admit.web.operator_access import admin, permitted_app, permitted_in_app
 
 
 class NewEnrollmentToken(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -79,10 +79,14 @@ class TokensQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 async def create_enrollment_token(call: Call) -> Response:
     """Makes a token for a person and tells it, this once."""
-    app, body = await permitted_app(call), await call.json(NewEnrollmentToken)
+    (app, operator), body = await permitted_in_app(call), await call.json(NewEnrollmentToken)
     user = await _user(call, app)
     wanted = NewToken(
-        uid=user.uid, device_id=body.device, uses_max=body.uses_max, seconds=body.expires_in_seconds
+        uid=user.uid,
+        maker=Maker(operator_token_id=operator.revocable_id),
+        device_id=body.device,
+        uses_max=body.uses_max,
+        seconds=body.expires_in_seconds,
     )
     return call.answer(await issue(call.gateway, app, user, wanted))
 
@@ -119,7 +123,9 @@ async def list_enrollment_tokens(call: Call) -> Response:
     user, now = await _user(call, app), call.gateway.clock()
 
     def find(tx: Transaction) -> list[EnrollmentToken]:
-        return enrollment_tokens.of_user(tx, app.app_id, user.uid, before=query.before, limit=query.limit)
+        return enrollment_tokens.of_user(
+            tx, app.app_id, user.uid, now=now, before=query.before, limit=query.limit
+        )
 
     found = await call.gateway.db.read(find)
     before = found[-1].token_id if len(found) == query.limit else None

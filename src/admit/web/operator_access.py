@@ -31,6 +31,12 @@ async def permitted_app(call: Call, scope: str | None = None) -> App:
 
     A token of one app is not told whether others exist.
     """
+    app, _ = await permitted_in_app(call, scope)
+    return app
+
+
+async def permitted_in_app(call: Call, scope: str | None = None) -> tuple[App, OperatorToken]:
+    """The app of the path, as `permitted_app` has it, and the operator token."""
     token = await operator(call)
     wanted = scope or _scope_of(call)
     operators.require(token, wanted, token.app_id)
@@ -41,7 +47,7 @@ async def permitted_app(call: Call, scope: str | None = None) -> App:
             raise Forbidden("This operator token is for another app.") from None
         raise
     operators.require(token, wanted, app.app_id)
-    return app
+    return app, token
 
 
 def admin(

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import msgspec
 
 from admit.accounts import clients, operators
-from admit.accounts.apps import App
+from admit.accounts.apps import App, Client
+from admit.accounts.enrollment_tokens import Maker
 from admit.accounts.operators import OperatorToken
 from admit.errors import Forbidden, InvalidClient, InvalidToken, NotFound
 from admit.signin import client_credentials
@@ -24,11 +25,23 @@ CLIENT_SCOPES = {"sessions:read": "GLOBAL_READ", "sessions:write": "GLOBAL_WRITE
 _TOKEN_SCHEMES = ("bearer", "token")
 
 
-class Admitted(msgspec.Struct, frozen=True):
-    """The app of the path, and the headers that tell an API client how often it may call."""
+class Admitted(msgspec.Struct, frozen=True, kw_only=True):
+    """The app of the path, and who calls: an API client, or the holder of an operator token.
+
+    `headers` tell an API client how often it may call.
+    """
 
     app: App
+    client: Client | None = None
+    operator: OperatorToken | None = None
     headers: Mapping[str, str] = {}
+
+    @property
+    def maker(self) -> Maker:
+        """Who makes what whoever calls makes."""
+        if self.client is not None:
+            return Maker(client_id=self.client.client_id, client_since=self.client.secret_changed_at)
+        return Maker(operator_token_id=None if self.operator is None else self.operator.revocable_id)
 
 
 async def admitted(call: Call) -> Admitted:
@@ -40,7 +53,8 @@ async def admitted(call: Call) -> Admitted:
     header = call.header("authorization") or ""
     scheme, _, credential = header.strip().partition(" ")
     if scheme.lower() in _TOKEN_SCHEMES and credential.strip():
-        return Admitted(await _app_of(call, await _operator(call, credential.strip())))
+        operator = await _operator(call, credential.strip())
+        return Admitted(app=await _app_of(call, operator), operator=operator)
     if scheme.lower() != "basic":
         raise NotAdmitted(
             "The Sessions API needs HTTP Basic or an operator token: Authorization: Bearer TOKEN."
@@ -51,7 +65,7 @@ async def admitted(call: Call) -> Admitted:
         raise NotAdmitted(error.message, code=error.code) from None
     _refuse_pages(call)
     if presented.client_secret.startswith(operators.TOKEN_PREFIX):
-        return Admitted(await _app_named(call, presented))
+        return await _by_operator(call, presented)
     return await _by_client(call, presented)
 
 
@@ -77,12 +91,13 @@ async def _app_of(call: Call, token: OperatorToken) -> App:
     return app
 
 
-async def _app_named(call: Call, presented: Credentials) -> App:
-    """The app of the path, whose name or id stands as the user name before an operator token."""
-    app = await _app_of(call, await _operator(call, presented.client_secret))
+async def _by_operator(call: Call, presented: Credentials) -> Admitted:
+    """Whoever has an operator token; before it, as the user name, stands the name or the id of the app."""
+    operator = await _operator(call, presented.client_secret)
+    app = await _app_of(call, operator)
     if presented.client_id not in (call.param("app"), app.name, app.app_id):
         raise NotAdmitted("Before an operator token, the user name is the name of the app or its app_id.")
-    return app
+    return Admitted(app=app, operator=operator)
 
 
 async def _by_client(call: Call, presented: Credentials) -> Admitted:
@@ -98,7 +113,7 @@ async def _by_client(call: Call, presented: Credentials) -> Admitted:
     scope = CLIENT_SCOPES[_scope_of(call)]
     if scope not in client.scopes:
         raise Forbidden(f"This API client lacks the scope {scope}.")
-    return Admitted(app, await count_client(call, app, client.client_id))
+    return Admitted(app=app, client=client, headers=await count_client(call, app, client.client_id))
 
 
 def _refuse_pages(call: Call) -> None:

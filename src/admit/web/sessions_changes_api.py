@@ -10,7 +10,8 @@ from admit.accounts.session_pages import ListedSession
 from admit.accounts.session_states import NotMoved
 from admit.accounts.sessions import Session
 from admit.clock import iso_date
-from admit.errors import NotFound
+from admit.errors import Forbidden, NotFound
+from admit.signin.client_credentials import IMPERSONATE
 from admit.storage.transaction import Transaction
 from admit.web.enrollment_tokens_api import issue
 from admit.web.operations import Call, decode, read_body
@@ -89,12 +90,23 @@ async def reauthenticate_session(call: Call) -> Response:
 
 
 async def create_authentication_token(call: Call) -> Response:
-    """Makes a token that enrolls a device as the user, with a link and a QR code. The body may be empty."""
+    """Makes a token that enrolls a device as the user, with a link and a QR code. The body may be empty.
+
+    Whoever has a token speaks for the person, so an API client needs what it needs to do so itself.
+    """
     let_in = await admitted(call)
+    if let_in.client is not None and IMPERSONATE not in let_in.client.scopes:
+        raise Forbidden(f"This API client lacks the scope {IMPERSONATE}.")
     body = await read_body(call.request, call.operation.body_bytes_max)
     wanted = decode(body, NewAuthenticationToken) if body.strip() else NewAuthenticationToken()
     user = await require_user(call, let_in)
-    new = NewToken(uid=user.uid, device_id=wanted.device, uses_max=wanted.uses, seconds=wanted.expires_in)
+    new = NewToken(
+        uid=user.uid,
+        maker=let_in.maker,
+        device_id=wanted.device,
+        uses_max=wanted.uses,
+        seconds=wanted.expires_in,
+    )
     issued = await issue(call.gateway, let_in.app, user, new)
     token = AuthenticationToken(
         id=issued.token_id,
@@ -114,7 +126,9 @@ async def list_authentication_tokens(call: Call) -> Response:
     user, now = await require_user(call, let_in), call.gateway.clock()
 
     def find(tx: Transaction) -> list[EnrollmentToken]:
-        return enrollment_tokens.of_user(tx, user.app_id, user.uid, before=query.after, limit=query.limit + 1)
+        return enrollment_tokens.of_user(
+            tx, user.app_id, user.uid, now=now, before=query.after, limit=query.limit + 1
+        )
 
     found = await call.gateway.db.read(find)
     shown = found[: query.limit]

@@ -167,7 +167,10 @@ class Users(msgspec.Struct, frozen=True, kw_only=True):
 class Sessions(msgspec.Struct, frozen=True, kw_only=True):
     """Some sessions, `count` of `total`. With `more` there is a `next`, the `after` of the next page."""
 
-    total: int
+    total: Annotated[
+        int | None,
+        Meta(description="null where more than 10,000 sessions on one device are too many to count."),
+    ]
     count: int
     more: bool
     next: str | None

@@ -143,8 +143,13 @@ async def _enrollment_token(call: Call, app: App, request: TokenRequest) -> Toke
     await count_token(call, app, ticket.user.user_id)
     life_ms = gateway.settings.refresh_token_days * DAY_MS
     login = await redemptions.redeem(gateway.db, gateway.clock, app, ticket, life_ms)
+    session = login.session
+    assert session is not None, "a ticket has a key"
+    refresh.require_client(app, session, gateway.clock())
     alerts = _alerts(call, app, login)
-    return tokens_of_user(gateway, app, login.user, login.session, ticket.scopes, alerts=alerts)
+    return tokens_of_user(
+        gateway, app, login.user, session, ticket.scopes, client_id=session.client_id, alerts=alerts
+    )
 
 
 async def _demo(call: Call, app: App, request: TokenRequest) -> Tokens:

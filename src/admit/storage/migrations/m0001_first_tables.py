@@ -214,6 +214,9 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
         sa.Column("revoked_at", sa.BigInteger(), nullable=True),
+        sa.Column("client_id", TEXT, nullable=True),
+        sa.Column("client_since", sa.BigInteger(), nullable=True),
+        sa.Column("operator_token_id", TEXT, nullable=True),
         sa.PrimaryKeyConstraint("app_id", "token_id", name=op.f("pk_enrollment_tokens")),
         sa.UniqueConstraint("app_id", "digest", name=op.f("uq_enrollment_tokens_app_id_digest")),
     )
@@ -487,6 +490,22 @@ def upgrade() -> None:
         "sessions",
         ["app_id", "uid", "created_at", "session_id"],
         unique=False,
+    )
+    op.create_index(
+        "ix_sessions_enrolled",
+        "sessions",
+        ["app_id", "uid", "created_at", "session_id"],
+        unique=False,
+        postgresql_where=sa.text("state = 'ENROLLED' AND actor IS NULL"),
+        sqlite_where=sa.text("state = 'ENROLLED' AND actor IS NULL"),
+    )
+    op.create_index(
+        "ix_sessions_later_on_device",
+        "sessions",
+        ["app_id", "device_id", "created_at", "session_id"],
+        unique=False,
+        postgresql_where=sa.text("ordinal > 1"),
+        sqlite_where=sa.text("ordinal > 1"),
     )
     op.create_index(
         "ix_sessions_refresh_until",
