@@ -23,10 +23,10 @@ serve: setup $(PAGE)/dist/app.js ## Make a demo app, serve it with a page to sig
 	@exec $(BIN)/python examples/first-login/serve.py
 
 test: lint debian $(PAGE)/dist/app.js $(COMMAND_PACKAGES) $(RECEIVER_PACKAGES) $(CLIENT_PACKAGES) ## Run every check and every test, on both databases and in a browser
-	@$(PYTEST) -n 2 --dist loadfile tests
+	@scripts/run-tests tests
 
 check: lint debian $(COMMAND_PACKAGES) $(RECEIVER_PACKAGES) ## What CI runs first: lint, then unit, structure and contract tests
-	@$(PYTEST) -n 2 --dist loadfile tests/unit tests/structure tests/contract
+	@scripts/run-tests tests/unit tests/structure tests/contract
 
 lint: setup ## ruff, mypy --strict and import-linter
 	@$(BIN)/ruff check --quiet $(PYTHON_CODE)

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy
 from sqlalchemy import BigInteger, BindParameter, Connection, Executable, Integer, event
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.elements import ClauseElement
+from sqlalchemy.sql.elements import ClauseElement, ColumnElement
 from sqlalchemy.sql.sqltypes import TupleType
 
 import admit
@@ -38,7 +38,9 @@ def _statements(kind: str) -> dict[str, Statement]:
     for module in _modules():
         for name, value in vars(module).items():
             statement = _for(kind, value)
-            if isinstance(statement, ClauseElement) and isinstance(statement, Executable):
+            # A function, which could be executed too, stands for a part of statements.
+            is_whole = isinstance(statement, Executable) and not isinstance(statement, ColumnElement)
+            if is_whole and isinstance(statement, ClauseElement):
                 found.setdefault(cast(Statement, statement), f"{module.__name__}.{name}")
     return {name: statement for statement, name in found.items() if _is_meant_for(kind, name)}
 

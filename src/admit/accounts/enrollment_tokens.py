@@ -121,7 +121,7 @@ class Redeemable(msgspec.Struct, frozen=True):
 
 
 _NOW = bindparam("now", type_=BigInteger)
-REVOKED_AT = func.coalesce(
+_REVOKED_AT = func.coalesce(
     enrollment_tokens.c.revoked_at,
     operator_tokens.c.revoked_at,
     clients.c.revoked_at,
@@ -138,7 +138,7 @@ _MADE = enrollment_tokens.outerjoin(
 )
 _TOKENS = select(
     *(
-        REVOKED_AT.label(name) if name == "revoked_at" else enrollment_tokens.c[name]
+        _REVOKED_AT.label(name) if name == "revoked_at" else enrollment_tokens.c[name]
         for name in EnrollmentToken.__struct_fields__
     )
 ).select_from(_MADE)
@@ -155,7 +155,7 @@ COUNT_LIVE = (
     .where(
         _OF_USER,
         enrollment_tokens.c.expires_at > _NOW,
-        REVOKED_AT.is_(None),
+        _REVOKED_AT.is_(None),
         enrollment_tokens.c.uses < enrollment_tokens.c.uses_max,
     )
 )
