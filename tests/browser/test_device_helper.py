@@ -241,6 +241,7 @@ async def test_a_wipe_whose_erasure_fails_is_not_confirmed_and_is_tried_again(
     assert notes.installation.rows(confirmed) == [("RESET", None)]
 
     await page.evaluate("busy = false")
+    page.set_default_timeout(60_000)  # after a refusal the addon pauses for 20 s and more
     async with page.expect_response(lambda response: response.url.endswith("/notes/wiped")) as confirming:
         await page.evaluate("void db.cloud.sync({purpose: 'pull', wait: false})")
         await notes.current_user(page, "!user.isLoggedIn")
