@@ -3,13 +3,13 @@
 from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
-from sqlalchemy import Integer, bindparam, literal_column, select
+from sqlalchemy import Integer, bindparam, select
 
 from admit.accounts.app_settings import DEVICES_MAX_MAX, AppSettings, WhenDevicesFull
 from admit.accounts.devices import DEVICE_COLUMNS, Device, device_of
 from admit.accounts.session_standing import goes_on
 from admit.accounts.sessions import SESSION_COLUMNS, Session, session_of
-from admit.accounts.tables import devices, sessions
+from admit.accounts.tables import OWN_ENROLLED, devices, sessions
 from admit.accounts.users import Key, User
 from admit.storage.lookups import Lookup
 from admit.storage.transaction import Transaction
@@ -19,8 +19,7 @@ LOCKED_AT_ONCE = 200
 LOOKED_AT = DEVICES_MAX_MAX + LOCKED_AT_ONCE
 """Of how many devices of a user it is looked at. Who has more has too many in any case."""
 
-# Sessions of owners who act as the user are nobody's devices. Spelled out, the state leads SQLite to the
-# index of the sessions that are ENROLLED.
+# Sessions of owners who act as the user are nobody's devices.
 _ENROLLED = (
     select(*DEVICE_COLUMNS, *SESSION_COLUMNS)
     .join_from(
@@ -30,7 +29,7 @@ _ENROLLED = (
         & (devices.c.uid == sessions.c.uid)
         & (devices.c.device_id == sessions.c.device_id),
     )
-    .where(sessions.c.state == literal_column("'ENROLLED'"), sessions.c.actor.is_(None))
+    .where(OWN_ENROLLED)
     .order_by(sessions.c.connected_at, sessions.c.session_id)
 )
 _USER = (sessions.c.app_id, sessions.c.uid)

@@ -123,8 +123,7 @@ class _Logins:
         self._enrolled_before = self._find_enrolled_before(tx, items)
         self._limits = self._find_limits(items)
         known = {key: limit for key, limit in self._limits.items() if key in self._residents}
-        self._enrolled_on = dict[Key, dict[str, Enrolled]]()
-        self._enrolled_on |= device_limits.enrolled_on(tx, known) if known else {}
+        self._enrolled_on = device_limits.enrolled_on(tx, known)
         self._opened: dict[str, Session] = {}
         self._changed: dict[str, Session] = {}
         self._seen: list[Device] = []
@@ -138,17 +137,17 @@ class _Logins:
         assert user is not None
         known, before = self._newest.get(_place_of(item), (None, None))
         device = _device_of(item, known)
-        renews = before is not None and _may_renew(before, item)
+        renewable = before if before is not None and _may_renew(before, item) else None
         closed: list[Closed] = []
-        if not (renews and before is not None and before.state == "ENROLLED"):
+        if renewable is None or renewable.state != "ENROLLED":
             room = self._make_room(item, user, device)
             if isinstance(room, Full):
                 return NoSession("device_limit", user, device, room.devices_max)
             closed = [Closed(self._close(session, "device_limit", item.now), of) for of, session in room]
-        if renews and before is not None:
-            opened = self._renew(item, user, device, before, closed)
-        else:
+        if renewable is None:
             opened = self._open(item, user, device, before, closed)
+        else:
+            opened = self._renew(item, user, device, renewable, closed)
         self._note(item, opened)
         return opened
 
