@@ -51,7 +51,11 @@ def filling(database_url: str, tables: Sequence[Table]) -> Iterator[Connection]:
     """A connection for writing very many rows to `tables`, whose indexes are made again behind it."""
     engine = sqlalchemy.create_engine(_with_driver(database_url))
     with engine.connect() as connection:
-        indexes = [index for table in tables for index in table.indexes]
+        # In the order of migrations: of two that begin alike SQLite takes the newer one, the partial.
+        indexes = sorted(
+            (index for table in tables for index in table.indexes),
+            key=lambda index: index.dialect_options["sqlite"]["where"] is not None,
+        )
         if connection.dialect.name == "sqlite":
             connection.exec_driver_sql("PRAGMA journal_mode=OFF")
             connection.exec_driver_sql("PRAGMA synchronous=OFF")
@@ -132,7 +136,8 @@ def _write(connection: Connection, app_id: str, first: int, last: int) -> None:
     for statement in (
         f"""INSERT INTO users SELECT :app, uid, {address}, {address}, 'yes', first || ' ' || last,
             CASE WHEN n % 3 = 0 THEN 'prod' ELSE 'eval' END, NULL, :now + n * 1000, :now + n * 1000,
-            :now + n * 1000, :never, n % 30, 30, 20000, NULL, NULL, NULL, NULL FROM people ORDER BY uid""",
+            :now + n * 1000, :never, n % 30, 30, 20000, NULL, NULL, NULL, NULL, 'email_code'
+            FROM people ORDER BY uid""",
         f"INSERT INTO identities SELECT :app, 'email', {address}, uid, :now FROM people ORDER BY digits",
         f"""INSERT INTO user_words SELECT :app, lower(first), uid FROM people
             UNION SELECT :app, lower(last), uid FROM people

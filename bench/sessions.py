@@ -155,7 +155,7 @@ def _rule_us() -> float:
     now = FIRST_MOMENT
     user = new_user(
         app_id="app", user_id="u", email="", email_verified=False, name="", type="prod", data=None,
-        eval_days=30, now=now,
+        eval_days=30, way_in="email_code", now=now,
     )  # fmt: skip
     session = Session(
         app_id="app", session_id="ses", uid=user.uid, device_id="d", ordinal=1, state="ENROLLED", reason="",

@@ -582,6 +582,7 @@ async def _steps(database: Database, query: Callable[[Transaction], object]) -> 
     def find(tx: Transaction) -> None:
         plain = tx.connection.connection.driver_connection
         assert isinstance(plain, sqlite3.Connection)
+        query(tx)  # a connection that is new reads the schema first, which takes steps of its own
         plain.set_progress_handler(count, 1)
         query(tx)
         plain.set_progress_handler(None, 0)
@@ -664,3 +665,14 @@ async def test_work_does_not_grow_with_the_sessions_of_others_nor_with_old_ones_
     await move_onto_devices(database, older)
     assert await _steps(database, of_all) < before[1] * 1.1
     database.close()
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+async def test_locked_users_are_found_without_walking_past_everybody_else(
+    database: Database, analyzed: bool
+) -> None:
+    users = [person(f"user{number:04d}", created_at=NOW + number) for number in range(2_000)]
+    await move_in(database, *users)
+    if analyzed:
+        await _analyze(database)
+    assert "ix_users_locked" in await _plan(database, user_session_pages.LOCKED, FILTERS)
