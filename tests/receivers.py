@@ -66,9 +66,12 @@ async def receiver(answer: Answer, tls: ssl.SSLContext | None = None) -> AsyncIt
             while not writer.is_closing():
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
                 length = next(
-                    int(line.split(":")[1])
-                    for line in head.lower().splitlines()
-                    if line.startswith("content-length:")
+                    (
+                        int(line.split(":")[1])
+                        for line in head.lower().splitlines()
+                        if line.startswith("content-length:")
+                    ),
+                    0,
                 )
                 request = Request(head, await reader.readexactly(length))
                 here.requests.append(request)

@@ -17,6 +17,7 @@ AdmitError
 ├── CursorExpired               what comes next behind a cursor is not known         cursor_expired
 ├── TokenOver                   an enrollment token has met its end                  token_used
 ├── RateLimited                 too many; try again later                            rate_limited
+├── ProviderFault               what a provider answered cannot be used              (its own codes)
 ├── NotBuilt                    part of the contract, but not of this server         not_built
 └── Unavailable                 not now; try again in a moment                       temporarily_unavailable
     └── StorageUnavailable      the database does not answer                         storage_unavailable
@@ -123,6 +124,19 @@ class TokenOver(AdmitError):
     code = "token_used"
 
 
+class ProviderFault(AdmitError):
+    """A provider of single sign-on did not answer, or not with what can be believed.
+
+    `code` tells which check has failed, the message is for the person, `detail` for the operator's log.
+    """
+
+    code = "provider_unreachable"
+
+    def __init__(self, message: str, *, code: str, detail: str = "") -> None:
+        super().__init__(message, code=code)
+        self.detail = detail
+
+
 class NotBuilt(AdmitError):
     """The contract has it and this server does not. The message says so, and what to do instead."""
 
@@ -163,3 +177,8 @@ DEVICE_LIMIT_REACHED = "DEVICE_LIMIT_REACHED"
 NO_SEATS_AVAILABLE = "NO_SEATS_AVAILABLE"
 WEBHOOK_ERROR = "WEBHOOK_ERROR"
 TOO_MANY_GUESSES = "TOO_MANY_GUESSES"
+EMAIL_MISSING = "EMAIL_MISSING"
+EMAIL_NOT_VERIFIED = "EMAIL_NOT_VERIFIED"
+EMAIL_NOT_TRUSTED = "EMAIL_NOT_TRUSTED"
+SIGN_IN_EXPIRED = "SIGN_IN_EXPIRED"
+MAILED_CODES_OFF = "MAILED_CODES_OFF"

@@ -80,6 +80,24 @@ async def test_body_and_headers_arrive_and_the_answer_comes_back() -> None:
     assert "cookie" not in request.head.lower()
 
 
+async def test_what_is_got_is_asked_for_once_under_the_same_rules() -> None:
+    moved = answering(response(b"{}", "302 Found", "Location: http://127.0.0.1:1/elsewhere\r\n"))
+    async with receiver(moved) as there, client() as http:
+        reply = await http.get(
+            there.url(), {"accept": "application/json"}, timeout_seconds=5, reply_bytes_max=1
+        )
+        refused = await http.get("http://10.0.0.1/", {}, timeout_seconds=5, reply_bytes_max=1)
+
+    assert isinstance(reply, Reply)
+    assert (reply.status, reply.body, reply.truncated) == (302, b"{", True)
+    [request] = there.requests
+    assert request.head.startswith("GET /hook HTTP/1.1\r\n")
+    assert "accept: application/json" in request.head.lower()
+    assert request.body == b""
+    assert isinstance(refused, Failure)
+    assert refused.kind == "url"
+
+
 async def test_connection_is_kept_for_the_next_request() -> None:
     async with receiver(answering(response())) as there, client() as http:
         replies = [await post(http, there.url()) for _ in range(5)]

@@ -7,11 +7,13 @@ import sys
 import tomllib
 from collections.abc import Sequence
 from pydoc import locate
+from typing import get_args
 
 from admit import errors
 from admit.accounts import session_standing
 from admit.config import SETTINGS
 from admit.events.catalog import TYPES
+from admit.signin.providers.faults import FaultCode
 from admit.web.errors import INTERNAL, STATUS, status_of
 from tests.structure.source import ROOT, modules, page
 
@@ -107,13 +109,14 @@ def test_the_lock_file_was_made_from_the_project_file() -> None:
 def error_codes() -> dict[str, set[int]]:
     """Every code that an error can carry, with the statuses that it is answered with; none: only inside.
 
-    A code is that of a class, a constant of errors.py (a refusal), the end of a session, or given where the
-    error is raised.
+    A code is that of a class, a constant of errors.py (a refusal), the end of a session, what is wrong with a
+    provider's answer, or given where the error is raised.
     """
     codes: dict[str, set[int]] = {
         code: {STATUS[errors.Refused]} for name, code in vars(errors).items() if name.isupper()
     }
     codes |= {code: {STATUS[errors.Unauthorized]} for code in session_standing.SENTENCES}
+    codes |= {code: set() for code in get_args(FaultCode)}
     for module in modules():
         constants = vars(errors) | _constants(module.tree.body)
         for node in ast.walk(module.tree):

@@ -1,13 +1,12 @@
 """Reading what a decision endpoint has answered. Pure, strict and bounded: the other side may lie."""
 
-import json
-import math
 from typing import Any
 
 import msgspec
 
 from admit.enrollment.policy import NOT_ACCEPTED, Admit, Refuse, Verdict
 from admit.errors import USER_NOT_ACCEPTED
+from admit.outbound.strict_json import Unreadable, bytes_of, read_json
 
 USER_DATA_BYTES_MAX = 16_384
 NESTING_MAX = 32
@@ -21,10 +20,6 @@ class Fault(msgspec.Struct, frozen=True):
     reason: str
 
 
-class _Unreadable(ValueError):
-    """Something in the body that JSON would let pass and we do not."""
-
-
 def read_reply(body: bytes) -> Verdict | Fault:
     """The verdict in `body`: `{"ok": bool, "action": "reject"|"eval"|"prod", "userData"?: {…}}`.
 
@@ -32,21 +27,9 @@ def read_reply(body: bytes) -> Verdict | Fault:
     contract, web hook policy.
     """
     try:
-        reply = json.loads(
-            body.decode("utf-8"),
-            object_pairs_hook=_members,
-            parse_constant=_no_constant,
-            parse_float=_finite,
-        )
-        return _verdict(reply)
-    except _Unreadable as error:
+        return _verdict(read_json(body))
+    except Unreadable as error:
         return Fault(f"The answer {error}.")
-    except UnicodeDecodeError:
-        return Fault("The answer is not UTF-8.")
-    except RecursionError:
-        return Fault("The answer is nested too deeply.")
-    except ValueError as error:
-        return Fault(f"The answer is not JSON: {error}.")
 
 
 def _verdict(reply: Any) -> Verdict | Fault:
@@ -81,15 +64,12 @@ def _user_data(data: Any) -> dict[str, Any] | None:
     if data is None:
         return None
     if not isinstance(data, dict):
-        raise _Unreadable('has a "userData" that is not an object')
+        raise Unreadable('has a "userData" that is not an object')
     if _depth(data) > NESTING_MAX:
-        raise _Unreadable(f'has a "userData" nested deeper than {NESTING_MAX} levels')
-    try:
-        size = len(json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode())
-    except UnicodeEncodeError:
-        raise _Unreadable("holds half of a surrogate pair") from None
+        raise Unreadable(f'has a "userData" nested deeper than {NESTING_MAX} levels')
+    size = bytes_of(data)
     if size > USER_DATA_BYTES_MAX:
-        raise _Unreadable(f'has a "userData" of {size} bytes; {USER_DATA_BYTES_MAX} are allowed')
+        raise Unreadable(f'has a "userData" of {size} bytes; {USER_DATA_BYTES_MAX} are allowed')
     return data
 
 
@@ -110,23 +90,3 @@ def _line(data: dict[str, Any] | None, member: str, chars_max: int) -> str:
     if not isinstance(value, str):
         return ""
     return "".join(letter if letter.isprintable() else " " for letter in value).strip()[:chars_max]
-
-
-def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object without twins. `__proto__` means nothing but harm to whoever copies it in a browser."""
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        raise _Unreadable("names a member twice")
-    members.pop("__proto__", None)
-    return members
-
-
-def _no_constant(name: str) -> Any:
-    raise _Unreadable(f"holds {name}, which is not JSON")
-
-
-def _finite(digits: str) -> float:
-    value = float(digits)
-    if math.isinf(value):
-        raise _Unreadable("holds a number beyond all bounds")
-    return value

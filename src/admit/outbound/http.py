@@ -70,9 +70,10 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class HttpClient:
-    """Posts to receivers over connections that are kept. Made on the running event loop; close it at the end.
+    """Posts to receivers and gets from them over connections that are kept.
 
-    `tls` replaces the machine's own certificate authorities, `lookup` its resolver.
+    Made on the running event loop; close it at the end. `tls` replaces the machine's own certificate
+    authorities, `lookup` its resolver.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class HttpClient:
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": "Admit", "Accept-Encoding": "identity"},
             response_class=_Response,
-            timeout=aiohttp.ClientTimeout(),  # none: `post` holds the one deadline
+            timeout=aiohttp.ClientTimeout(),  # none: `_ask` holds the one deadline
             auto_decompress=False,
             trust_env=False,
             max_line_size=HEADER_BYTES_MAX,
@@ -115,6 +116,23 @@ class HttpClient:
 
         Of the reply `reply_bytes_max` are kept; a connection on which more would come is closed.
         """
+        return await self._ask("POST", url, body, headers, timeout_seconds, reply_bytes_max)
+
+    async def get(
+        self, url: str, headers: Mapping[str, str], *, timeout_seconds: float, reply_bytes_max: int
+    ) -> Reply | Failure:
+        """Gets `url` once, under the rules of `post`."""
+        return await self._ask("GET", url, None, headers, timeout_seconds, reply_bytes_max)
+
+    async def _ask(
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        timeout_seconds: float,
+        reply_bytes_max: int,
+    ) -> Reply | Failure:
         refuse_inside_a_unit()
         started = self._loop.time()
         target = self._aim(url)
@@ -126,7 +144,7 @@ class HttpClient:
         token = _dials.set(dial)
         try:
             with Deadline(self._loop, timeout_seconds):
-                response, received = await self._exchange(target, body, headers, reply_bytes_max)
+                response, received = await self._exchange(method, target, body, headers, reply_bytes_max)
         except Exception as error:
             problem = _problem(error, dial, timeout_seconds)
             if problem is None:
@@ -144,10 +162,17 @@ class HttpClient:
         )
 
     async def _exchange(
-        self, target: Target, body: bytes, headers: Mapping[str, str], reply_bytes_max: int
+        self,
+        method: str,
+        target: Target,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        reply_bytes_max: int,
     ) -> tuple[aiohttp.ClientResponse, bytearray]:
         """The response, and its body or more than `reply_bytes_max` of it."""
-        response = await self._session.post(target.url, data=body, headers=headers, allow_redirects=False)
+        response = await self._session.request(
+            method, target.url, data=body, headers=headers, allow_redirects=False
+        )
         try:
             if response.status < 200:
                 raise _Unusable("protocol", f"{target.host} wants to speak something else than HTTP.")
