@@ -32,10 +32,11 @@ published, only ever gains members, and so may a list of words (types, methods, 
 do not know pass. `data` begins with these:
 
 {around}
-An endpoint is sent thin bodies unless it asks for full ones: without `email`, `name` and `data` of the user.
-They are personal, a copy of them at every receiver is one more that must be erased, and what was true when
-the event happened may be outdated when it arrives. The `user_id` leads to the person as they are now, through
-the admin API. Filters of an endpoint see everything, whatever is sent to it.
+An endpoint is sent thin bodies unless it asks for full ones: without `email`, `name` and `data` of the user,
+and without the `subject` of an identity. They are personal, a copy of them at every receiver is one more that
+must be erased, and what was true when the event happened may be outdated when it arrives. The `user_id` leads
+to the person as they are now, through the admin API. Filters of an endpoint see everything, whatever is sent
+to it.
 
 ## What events tell of
 
@@ -44,6 +45,7 @@ PARTS = {
     "user": "Person",
     "device": "Device",
     "session": "Session",
+    "identity": "Identity",
     "sign_in": "SignIn",
     "verdict": "Verdict",
     "endpoint": "Endpoint",

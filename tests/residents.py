@@ -40,6 +40,7 @@ def person(user_id: str = "ada@example.com", **changes: Any) -> User:
         type="eval",
         data=None,
         eval_days=30,
+        way_in="email_code",
         now=NOW,
     )
     return replace(user, **changes)

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 from sqlalchemy import create_engine, make_url
 
-from admit.accounts import apps
+from admit.accounts import apps, policies
 from admit.accounts.apps import App, AppSettings, MailTemplates, NameTaken, PolicySetting
 from admit.accounts.tables import hook_secrets
 from admit.errors import Conflict, InvalidRequest, NotFound
@@ -94,7 +94,7 @@ async def test_policy_version_grows_with_each_change_and_with_nothing_else(
     )
 
     versions = [
-        await database.write(partial(apps.set_policy, app_id=app.app_id, setting=each, now=NOW))
+        await database.write(partial(policies.set_policy, app_id=app.app_id, setting=each, now=NOW))
         for each in (hook, hook, PolicySetting(kind="reject"), hook)
     ]
     await database.write(lambda tx: apps.add_origin(tx, app.app_id, "https://example.com", NOW))
@@ -108,7 +108,7 @@ async def test_wrong_policy_changes_nothing(database: Database, ring: KeyRing) -
     app = await create(database, ring)
     public = PolicySetting(kind="domains", domains=("example.com", "gmail.com"))
     with pytest.raises(InvalidRequest):
-        await database.write(lambda tx: apps.set_policy(tx, app.app_id, public, NOW))
+        await database.write(lambda tx: policies.set_policy(tx, app.app_id, public, NOW))
     assert await load(database, ring) == app
 
 
@@ -231,7 +231,7 @@ async def test_snapshot_does_not_print_its_secrets(database: Database, ring: Key
 
 async def test_what_does_not_exist_cannot_be_changed(database: Database, ring: KeyRing) -> None:
     units: list[Unit[object]] = [
-        partial(apps.set_policy, app_id="app_x", setting=PolicySetting(kind="prod"), now=NOW),
+        partial(policies.set_policy, app_id="app_x", setting=PolicySetting(kind="prod"), now=NOW),
         partial(apps.set_settings, app_id="app_x", settings=AppSettings(), now=NOW),
         partial(apps.add_origin, app_id="app_x", origin="https://example.com", now=NOW),
         partial(apps.add_owner, app_id="app_x", email="a@example.com", now=NOW),

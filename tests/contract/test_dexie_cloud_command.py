@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from admit.accounts import apps
+from admit.accounts import apps, policies
 from admit.accounts.app_settings import PolicySetting
 from admit.accounts.apps import App
 from admit.accounts.client_handover import OWNER_SCOPES
@@ -79,7 +79,7 @@ async def test_an_owner_connects_whatever_the_policy_and_enrolls_nobody(
     served: Served, app: App, tool: Tool
 ) -> None:
     reject = PolicySetting(kind="reject")
-    await served.gateway.db.write(lambda tx: apps.set_policy(tx, app.app_id, reject, served.hands()))
+    await served.gateway.db.write(lambda tx: policies.set_policy(tx, app.app_id, reject, served.hands()))
     command = tool("owner")
     said = await command.connect(OWNER, code_for(served, OWNER))
     assert f"Current database is now {command.database_url}" in said

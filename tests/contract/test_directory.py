@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from admit.accounts import directory as module
-from admit.accounts.apps import App, PolicySetting, add_origin, create_app, set_policy
+from admit.accounts.apps import App, PolicySetting, add_origin, create_app
 from admit.accounts.directory import GOOD_SECONDS, Directory
+from admit.accounts.policies import set_policy
 from admit.errors import NotFound, StorageUnavailable
 from admit.storage.database import Database
 from admit.storage.sealing import KeyRing

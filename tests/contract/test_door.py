@@ -12,13 +12,14 @@ import pytest
 from sqlalchemy import func, select
 
 from admit import clock
-from admit.accounts import apps, users
+from admit.accounts import policies, users
 from admit.accounts import tables as accounts
 from admit.accounts.apps import App, PolicySetting, create_app, load_app
 from admit.accounts.keys import PublicKey
 from admit.enrollment import admissions, ledger, settlements
-from admit.enrollment.admissions import Entry, Login, Opened
+from admit.enrollment.admissions import Login, Opened
 from admit.enrollment.admit import Door
+from admit.enrollment.entries import Entry
 from admit.enrollment.ledger import LedgerRow
 from admit.enrollment.policy import Admit
 from admit.enrollment.settlements import Late, Settlement
@@ -58,7 +59,7 @@ class House:
         """Sets the policy of the app."""
 
         def unit(tx: Transaction) -> App | None:
-            apps.set_policy(tx, self.app.app_id, policy, clock.now())
+            policies.set_policy(tx, self.app.app_id, policy, clock.now())
             return load_app(tx, self.ring, self.app.name)
 
         app = await self.db.write(unit)
@@ -388,6 +389,7 @@ async def test_a_user_created_meanwhile_by_the_api_is_not_created_twice(house: H
             type="eval",
             data=None,
             eval_days=30,
+            way_in="api",
             now=clock.now(),
         )
         await house.db.write(lambda tx: users.create(tx, [users.NewUser(created)]))

@@ -177,7 +177,9 @@ async def test_login_without_a_key_enrolls_on_no_device(house: House) -> None:
     assert data["verdict"]["source"] == "eval"
 
     await house.admit()
-    assert (await house.events())[1][1]["device"]["first_for_user"] is True
+    _, (told, updated), (first, enrolled), *_ = await house.events()
+    assert (told, updated["changed"]) == ("user.updated", ["email"])  # now somebody has proven it
+    assert (first, enrolled["device"]["first_for_user"]) == ("device.enrolled", True)
 
 
 async def test_deactivated_person_at_the_door_is_told_to_nobody(house: House) -> None:

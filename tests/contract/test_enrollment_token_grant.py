@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import update
 from structlog.testing import capture_logs
 
-from admit.accounts import apps, clients, enrollment_tokens
+from admit.accounts import apps, clients, enrollment_tokens, policies
 from admit.accounts.apps import App
 from admit.accounts.enrollment_tokens import Minted, NewToken
 from admit.accounts.tables import users
@@ -101,7 +101,7 @@ async def test_a_token_enrolls_a_device_as_its_user(served: Served) -> None:
 async def test_no_policy_is_asked(served: Served) -> None:
     app = await at_home(served)
     policy = apps.PolicySetting(kind="reject")
-    await served.gateway.db.write(lambda tx: apps.set_policy(tx, app.app_id, policy, served.hands()))
+    await served.gateway.db.write(lambda tx: policies.set_policy(tx, app.app_id, policy, served.hands()))
     assert (await redeem(served, await minted(served))).status == 200
 
 

@@ -12,6 +12,7 @@ from admit.accounts.signing_keys import load_keys, tend_keys
 from admit.accounts.tables import hook_secrets, id_keys, signing_keys
 from admit.gateway import SEALED
 from admit.signin.proof import user_id_of_email
+from admit.signin.tables import sign_in_codes
 from admit.storage.database import Database
 from admit.storage.resealing import reseal
 from admit.storage.schema import metadata
@@ -123,7 +124,7 @@ def test_every_sealed_column_that_lasts_is_sealed_anew() -> None:
     lasting = {
         column for table in metadata.tables.values() for column in table.c if column.name.startswith("sealed")
     }
-    assert {each.column for each in SEALED} == lasting
+    assert {each.column for each in SEALED} == lasting - {sign_in_codes.c.sealed}  # good for a minute
     assert {id_keys.c.sealed, hook_secrets.c.sealed, signing_keys.c.sealed} <= lasting
 
 

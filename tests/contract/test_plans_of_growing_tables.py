@@ -60,6 +60,7 @@ def _person(number: int) -> User:
         type="prod",
         data=None,
         eval_days=30,
+        way_in="email_code",
         now=clock.now(),
     )
 

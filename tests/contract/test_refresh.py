@@ -50,6 +50,7 @@ class Home:
             type="eval",
             data=None,
             eval_days=30,
+            way_in="email_code",
             now=self.clock(),
         )
         await self.db.write(lambda tx: users.create(tx, [NewUser(self.user)]) and None)

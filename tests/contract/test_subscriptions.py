@@ -9,7 +9,8 @@ from msgspec.structs import replace
 from sqlalchemy import select
 
 from admit.events import log, subscriptions
-from admit.events.catalog import Data, DeviceEnrolled, EndpointFailing, Ping, UserEnrolled
+from admit.events.catalog import Data, DeviceEnrolled, UserEnrolled
+from admit.events.endpoint_facts import EndpointFailing, Ping
 from admit.events.examples import EXAMPLES
 from admit.events.log import Event
 from admit.events.subscriptions import Equal, Filter, Subscription

@@ -176,9 +176,11 @@ def test_lines_beyond_the_last_seat_are_named(admit: CommandLine, app: str) -> N
     ended = admit("user", "import", app, "four.csv")
     assert [line.split(":")[0] for line in ended.err.splitlines()] == ["Line 4", "Line 5"]
     assert admit.json("app", "seats", app, "--recount") == {
+        "way_in": "",
         "taken": 2,
         "limit": 2,
         "when_full": "refuse",
+        "by_way_in": [{"way_in": "import", "taken": 2, "limit": None, "when_full": "refuse"}],
         "drift": 0,
     }
 
@@ -207,8 +209,26 @@ def test_seats_are_set_and_shown(admit: CommandLine, app: str) -> None:
         "limit\t50",
         "when full\teval",
     ]
-    assert admit.json("app", "seats", app, "none") == {"taken": 0, "limit": None, "when_full": "eval"}
+    assert admit.json("app", "seats", app, "none") == {
+        "way_in": "",
+        "taken": 0,
+        "limit": None,
+        "when_full": "eval",
+        "by_way_in": [],
+    }
     assert "no number of seats" in admit.refused("app", "seats", app, "many", code=2)
+
+
+def test_seats_of_a_way_in_are_set_and_shown(admit: CommandLine, app: str) -> None:
+    shown = admit.done("app", "seats", app, "1", "--for", "import")
+    assert shown == "taken\t0\nlimit\t1\nwhen full\trefuse\n"
+    many(admit.folder / "two.csv", 2)
+    ended = admit("user", "import", app, "two.csv")
+    assert "All 1 seats for import are taken." in ended.err
+    assert admit.done("app", "seats", app).splitlines()[3:] == ["by import\t1 of 1, when full refuse"]
+    assert admit.json("app", "seats", app, "none", "--for", "import")["limit"] is None
+    assert admit.done("app", "seats", app).splitlines()[3:] == ["by import\t1, no limit"]
+    assert "no way into" in admit.refused("app", "seats", app, "5", "--for", "imports")
 
 
 # Interruptions

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from admit.events.catalog import TYPES, Data, Device, Person, RefusedDevice
 from admit.events.examples import EXAMPLES
-from admit.events.privacy import OF_CLIENT, PERSONAL, erased, impersonal, without_person
+from admit.events.privacy import OF_CLIENT, OF_IDENTITY, PERSONAL, erased, impersonal, without_person
 
 ABOUT_PEOPLE = [each for each in TYPES if not each.startswith(("endpoint.", "test."))]
 
@@ -28,9 +28,10 @@ def names_in(value: Any) -> list[str]:
 def test_these_are_the_types_that_endpoints_may_ask_for() -> None:
     assert " ".join(TYPES) == (
         "user.enrolled user.refused user.updated user.upgraded user.expired user.deactivated "
-        "user.reactivated user.locked user.unlocked user.deleted user.impersonated device.enrolled "
-        "device.refused session.started session.locked session.unlocked session.wiped session.wipe_confirmed "
-        "session.ended endpoint.failing endpoint.disabled test.ping"
+        "user.reactivated user.locked user.unlocked user.deleted user.identity_linked "
+        "user.identity_unlinked user.impersonated device.enrolled device.refused session.started "
+        "session.locked session.unlocked session.wiped session.wipe_confirmed session.ended "
+        "endpoint.failing endpoint.disabled test.ping"
     )
 
 
@@ -58,7 +59,8 @@ def test_only_the_user_has_members_with_the_names_of_personal_ones(event_type: s
     del told["user"]
     assert set(names_in(told)).isdisjoint(PERSONAL)
     told.pop("device", None)
-    assert {OF_CLIENT, "derived"}.isdisjoint(names_in(told))
+    told.pop("identity", None)
+    assert {OF_CLIENT, OF_IDENTITY, "derived"}.isdisjoint(names_in(told))
     assert {type(EXAMPLES[event_type].user).__name__} <= {"Person", "Stranger"}  # type: ignore[union-attr]
 
 
@@ -83,6 +85,7 @@ def test_a_thin_event_lacks_the_person_only(event_type: str) -> None:
     expected = json_of(example)
     for name in PERSONAL:
         expected.get("user", {}).pop(name, None)
+    expected.get("identity", {}).pop(OF_IDENTITY, None)
     assert msgspec.json.decode(without_person(msgspec.json.encode(example))) == expected
 
 
@@ -97,6 +100,7 @@ def test_both_ways_of_erasing_agree(event_type: str) -> None:
         expected = json_of(example)
         for name in PERSONAL:
             expected.get("user", {}).pop(name, None)
+        expected.get("identity", {}).pop(OF_IDENTITY, None)
         if (device := expected.get("device")) and not device["derived"]:
             device.pop(OF_CLIENT, None)
             first_seen = device.get("first_seen")

@@ -5,8 +5,19 @@ from typing import Literal
 import pytest
 
 from admit.accounts.apps import PolicySetting
-from admit.enrollment.policy import Admit, Applicant, Ask, Refuse, decide
-from admit.errors import USER_NOT_ACCEPTED, USER_NOT_REGISTERED
+from admit.accounts.seats import Seats, WhenFull
+from admit.enrollment.policy import (
+    NO_SEATS,
+    NO_SEATS_THIS_WAY,
+    Admit,
+    Applicant,
+    Ask,
+    Refuse,
+    Verdict,
+    decide,
+    within,
+)
+from admit.errors import NO_SEATS_AVAILABLE, USER_NOT_ACCEPTED, USER_NOT_REGISTERED
 from admit.signin.proof import Intent
 
 EVERY_KIND = [
@@ -78,3 +89,49 @@ def test_a_web_hook_is_asked_by_its_own_rules() -> None:
     assert decide(policy, applicant()) == Ask(
         url="https://hooks.example.com/", timeout_seconds=2, on_failure="eval"
     )
+
+
+# Seats
+
+IN = Admit(type="prod", reason="The policy admits everyone as prod.")
+
+
+def full(way_in: str = "", when_full: WhenFull = "refuse") -> Seats:
+    return Seats(way_in=way_in, taken=5, limit=5, when_full=when_full)
+
+
+def test_who_takes_no_seat_needs_none() -> None:
+    for verdict in (Admit(type="eval", reason=""), Refuse(code="X", message="", reason="")):
+        assert within((full(), full("google")), verdict) is verdict
+    assert within((Seats(taken=4, limit=5), Seats(way_in="google")), IN) is IN
+
+
+@pytest.mark.parametrize(
+    ("left", "message", "reason"),
+    [
+        ((full(), Seats(way_in="google")), NO_SEATS, "All 5 seats of the app are taken."),
+        ((Seats(), full("google")), NO_SEATS_THIS_WAY, "All 5 seats for google are taken."),
+        (
+            (full(), full("google", "eval")),
+            NO_SEATS,
+            "All 5 seats of the app are taken. All 5 seats for google are taken.",
+        ),
+        (
+            (full("", "eval"), full("google")),
+            NO_SEATS,
+            "All 5 seats of the app are taken. All 5 seats for google are taken.",
+        ),
+    ],
+    ids=["app", "way", "both, the app refuses", "both, the way refuses"],
+)
+def test_a_refusal_tells_whose_seats_are_taken(left: tuple[Seats, Seats], message: str, reason: str) -> None:
+    expected: Verdict = Refuse(code=NO_SEATS_AVAILABLE, message=message, reason=f"{IN.reason} {reason}")
+    assert within(left, IN) == expected
+
+
+def test_where_all_that_are_full_say_so_the_newcomer_comes_in_on_trial() -> None:
+    for left in ((Seats(), full("google", "eval")), (full("", "eval"), full("google", "eval"))):
+        verdict = within(left, IN)
+        assert isinstance(verdict, Admit)
+        assert verdict.type == "eval"
+        assert verdict.reason.endswith("Admitted as eval.")

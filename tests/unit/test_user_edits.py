@@ -17,13 +17,13 @@ def change(text: str) -> UserChange:
 
 
 def edited(user: User | None, text: str) -> User:
-    outcome = edit(user, change(text), app_id=APP, eval_days=30, now=NOW)
+    outcome = edit(user, change(text), app_id=APP, eval_days=30, way_in="api", now=NOW)
     assert isinstance(outcome, User), outcome
     return outcome
 
 
 def fault(user: User | None, text: str) -> str:
-    outcome = edit(user, change(text), app_id=APP, eval_days=30, now=NOW)
+    outcome = edit(user, change(text), app_id=APP, eval_days=30, way_in="api", now=NOW)
     assert isinstance(outcome, Fault), outcome
     return outcome.sentence
 
@@ -95,7 +95,7 @@ def test_data_nested_without_end_is_refused() -> None:
     nested = msgspec.Raw(b'{"a":' * 2_500 + b"1" + b"}" * 2_500)
     entry = replace(change('{"userId":"ada@example.com"}'), data=nested)
 
-    assert isinstance(edit(person(), entry, app_id=APP, eval_days=30, now=NOW), Fault)
+    assert isinstance(edit(person(), entry, app_id=APP, eval_days=30, way_in="api", now=NOW), Fault)
 
 
 @pytest.mark.parametrize("user_id", [" ada", "ada\\n", "", "x" * 256, "\\u0000"])
@@ -209,6 +209,6 @@ def test_any_entry_is_carried_out_or_refused_with_a_sentence(entry: dict[str, ob
     except msgspec.MsgspecError:
         return
     for user in (None, person()):
-        outcome = edit(user, wish, app_id=APP, eval_days=30, now=NOW)
+        outcome = edit(user, wish, app_id=APP, eval_days=30, way_in="api", now=NOW)
         if isinstance(outcome, Fault):
             assert outcome.sentence.endswith(".")

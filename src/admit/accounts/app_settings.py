@@ -38,16 +38,22 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 
 
 WhenDevicesFull = Literal["refuse", "lock"]
+Payload = Literal["contract", "full"]
 
 
 class PolicySetting(msgspec.Struct, frozen=True, kw_only=True):
-    """The rule for people unknown to the app. `check_policy` says what is allowed together."""
+    """The rule for people unknown to the app. `check_policy` says what is allowed together.
+
+    `payload`: what a web hook is told. contract: userId and email, as Dexie Cloud does. full: all that is
+    known of the sign-in, see `enrollment.decision_hook`.
+    """
 
     kind: Literal["eval", "prod", "domains", "webhook", "reject"] = "eval"
     domains: tuple[str, ...] = ()
     url: str = ""
     timeout_seconds: float = 5.0
     on_failure: Literal["refuse", "eval"] = "refuse"
+    payload: Payload = "contract"
 
 
 class MailTemplates(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +72,8 @@ class AppSettings(msgspec.Struct, frozen=True, kw_only=True):
     `when_devices_full`: one more is refused, or those not heard of for longest are locked in its favour.
     `session_idle_days`: a session of which nothing was heard for longer is ended; 0 means that none is.
     `enrollment_link`: where enrollment tokens are redeemed; `{token}` stands where the token goes.
+    `mailed_codes`: people may sign in by codes in mails; where they may not, providers are the way in.
+    `sso_any_network`: who comes back from a provider may be in another network by the next request.
     """
 
     eval_days: int = 30
@@ -78,6 +86,8 @@ class AppSettings(msgspec.Struct, frozen=True, kw_only=True):
     count_derived_devices: bool = True
     session_idle_days: int = 0
     enrollment_link: str = ""
+    mailed_codes: bool = True
+    sso_any_network: bool = False
 
 
 def parse_app_name(text: str) -> str:
@@ -109,6 +119,7 @@ def check_policy(setting: PolicySetting) -> PolicySetting:
                 url=_check_url(setting.url),
                 timeout_seconds=_check_timeout(setting.timeout_seconds),
                 on_failure=setting.on_failure,
+                payload=setting.payload,
             )
         case _:
             assert_never(setting.kind)
@@ -182,7 +193,7 @@ def _check_timeout(seconds: float) -> float:
 def _refuse_strangers(given: PolicySetting, checked: PolicySetting) -> None:
     """A field that the kind does not use was meant for something: say so rather than drop it."""
     plain = PolicySetting(kind=given.kind)
-    for field in ("domains", "url", "timeout_seconds", "on_failure"):
+    for field in ("domains", "url", "timeout_seconds", "on_failure", "payload"):
         value, kept = getattr(given, field), getattr(checked, field)
         if kept == getattr(plain, field) and value != kept:
             raise InvalidRequest(f"{field} does not belong to the policy {given.kind}.")

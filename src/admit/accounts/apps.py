@@ -9,7 +9,7 @@ from sqlalchemy import Row, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or_not  # compiles for SQLite alike
 
 from admit import clock
-from admit.accounts import app_secrets
+from admit.accounts import app_providers, app_secrets
 from admit.accounts.app_settings import (
     AppSettings as AppSettings,
 )
@@ -19,9 +19,10 @@ from admit.accounts.app_settings import (
 from admit.accounts.app_settings import (
     PolicySetting as PolicySetting,
 )
-from admit.accounts.app_settings import check_policy, check_settings, parse_app_name
+from admit.accounts.app_settings import check_settings, parse_app_name
 from admit.accounts.domains import parse_owner
 from admit.accounts.origins import parse_origin
+from admit.accounts.providers import Provider
 from admit.accounts.tables import apps, clients, hosts, names, notices, origins, owners
 from admit.errors import Conflict, NotFound
 from admit.events import log
@@ -50,18 +51,6 @@ MARK_CHANGED = (
     .values(version=apps.c.version + 1, changed_at=bindparam("now"))
     .returning(apps.c.version)
 )
-SET_POLICY = (
-    update(apps)
-    .where(apps.c.app_id == bindparam("app"), apps.c.policy != bindparam("new_policy"))
-    .values(
-        policy=bindparam("new_policy"),
-        policy_version=apps.c.policy_version + 1,
-        version=apps.c.version + 1,
-        changed_at=bindparam("now"),
-    )
-    .returning(apps.c.policy_version)
-)
-POLICY_VERSION = select(apps.c.policy_version).where(apps.c.app_id == bindparam("app"))
 SET_SETTINGS = (
     update(apps).where(apps.c.app_id == bindparam("app")).values(settings=bindparam("new_settings"))
 )
@@ -125,7 +114,8 @@ class Notice(msgspec.Struct, frozen=True):
 class App(msgspec.Struct, frozen=True, kw_only=True):
     """One app at one moment, whole: the snapshot that requests are answered by. Revoked clients are absent.
 
-    `version` grows with every change of anything in here, `policy_version` with every change of the policy.
+    `version` grows with every change of anything in here, `policy_version` with every change of a policy.
+    `policies` are those of ways in that have one of their own, see `policy_for`.
     """
 
     app_id: str
@@ -133,6 +123,7 @@ class App(msgspec.Struct, frozen=True, kw_only=True):
     user_ids: UserIds
     policy: PolicySetting
     policy_version: int
+    policies: Mapping[str, PolicySetting] = {}
     settings: AppSettings
     owners: frozenset[str]
     origins: frozenset[str]
@@ -148,8 +139,14 @@ class App(msgspec.Struct, frozen=True, kw_only=True):
     notices: tuple[Notice, ...] = ()
     mail_server: str = ""
     """The URL of the app's own mail server, password and all; "": the installation's."""
+    providers: Mapping[str, Provider] = {}
+    """By name, in the order in which they were added."""
     version: int
     created_at: int = 0
+
+    def policy_for(self, way_in: str) -> PolicySetting:
+        """The rule for people unknown to the app who come by `way_in`."""
+        return self.policies.get(way_in, self.policy)
 
     def __repr__(self) -> str:
         """Without the secrets: snapshots end up in tracebacks."""
@@ -191,6 +188,7 @@ def create_app(
         "name": name,
         "user_ids": user_ids,
         "policy": _json(PolicySetting()),
+        "policies": "{}",
         "settings": _json(AppSettings()),
         "policy_version": 1,
         "version": 1,
@@ -222,6 +220,7 @@ def load_app(tx: Transaction, ring: KeyRing, name_or_id: str) -> App | None:
         user_ids=row.user_ids,
         policy=msgspec.json.decode(row.policy, type=PolicySetting),
         policy_version=row.policy_version,
+        policies=policies_of(row.policies),
         settings=msgspec.json.decode(row.settings, type=AppSettings),
         owners=frozenset(tx.execute(OWNERS, this).scalars()),
         origins=frozenset(tx.execute(ORIGINS, this).scalars()),
@@ -234,9 +233,15 @@ def load_app(tx: Transaction, ring: KeyRing, name_or_id: str) -> App | None:
         previous_hook_secret_until=until,
         notices=tuple(Notice(**each._mapping) for each in tx.execute(NOTICES, this)),
         mail_server=app_secrets.mail_server_in(tx, ring, row.app_id),
+        providers=app_providers.providers_in(tx, ring, row.app_id),
         created_at=row.created_at,
         version=row.version,
     )
+
+
+def policies_of(stored: str) -> dict[str, PolicySetting]:
+    """The policies of ways in, as the column holds them."""
+    return msgspec.json.decode(stored, type=dict[str, PolicySetting])
 
 
 def list_apps(tx: Transaction, *, after: str = "", limit: int = APPS_PAGE) -> list[AppSummary]:
@@ -263,21 +268,6 @@ def mark_changed(tx: Transaction, app_id: str, now: int) -> None:
     if tx.execute(MARK_CHANGED, {"app": app_id, "now": now}).one_or_none() is None:
         raise NotFound("There is no such app.", code="app_not_found")
     tx.signal("app", app_id)
-
-
-def set_policy(tx: Transaction, app_id: str, setting: PolicySetting, now: int) -> int:
-    """Puts the policy in force. Returns its version, which stays when nothing changes. Raises NotFound.
-
-    Raises InvalidRequest for what `check_policy` refuses: doors ask it first.
-    """
-    new = {"app": app_id, "new_policy": _json(check_policy(setting)), "now": now}
-    if row := tx.execute(SET_POLICY, new).one_or_none():
-        tx.signal("app", app_id)
-        return int(row.policy_version)
-    version = tx.execute(POLICY_VERSION, {"app": app_id}).scalar_one_or_none()
-    if version is None:
-        raise NotFound("There is no such app.", code="app_not_found")
-    return int(version)
 
 
 def set_settings(tx: Transaction, app_id: str, settings: AppSettings, now: int) -> None:

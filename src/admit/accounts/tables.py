@@ -11,6 +11,7 @@ apps = Table(
     text("name", unique=True),
     text("user_ids"),  # email | opaque, chosen at creation
     text("policy"),  # JSON of accounts.apps.PolicySetting
+    text("policies"),  # JSON: way in -> PolicySetting, where a way in has one of its own
     text("settings"),  # JSON of accounts.apps.AppSettings
     number("policy_version"),
     number("version"),  # grows with every change of the app, its owners, origins, clients or secrets
@@ -108,6 +109,7 @@ users = Table(
     moment("expired_at", nullable=True),  # when user.expired was told
     moment("locked_at", nullable=True),  # an operator has locked the user out of every device
     number("devices_max", nullable=True),  # NULL: as many as the app allows; 0: no limit
+    text("way_in"),  # by which they first came: a sign-in method, a provider's name, api or import
     PrimaryKeyConstraint("app_id", "uid"),
     UniqueConstraint("app_id", "user_id"),
     Index(None, "app_id", "created_at", "user_id"),
@@ -139,11 +141,13 @@ Index(
 seats = Table(
     "seats",
     metadata,
-    text("app_id", primary_key=True),
+    text("app_id"),
+    text("way_in"),  # "": the seats of the whole app; else those of who first came that way
     number("taken"),  # users who are prod and not deactivated; other rooms never write it
     number("seat_limit", nullable=True),  # NULL: as many as come
     text("when_full"),  # refuse | eval: what becomes of who would have needed one more
     number("recounts"),  # grows with every repair of `taken`
+    PrimaryKeyConstraint("app_id", "way_in"),
 )
 
 user_words = Table(
@@ -290,6 +294,18 @@ enrollment_token_uses = Table(
     moment("used_at"),
     PrimaryKeyConstraint("app_id", "token_id", "key_thumbprint"),
     Index(None, "app_id", "uid"),
+)
+
+providers = Table(
+    "providers",
+    metadata,
+    text("app_id"),
+    text("name"),
+    text("setting"),  # JSON of accounts.providers.Provider, without the secret
+    text("sealed"),  # the client's secret, under the key ring; that of a public client is empty
+    moment("created_at"),
+    moment("changed_at"),
+    PrimaryKeyConstraint("app_id", "name"),
 )
 
 mail_servers = Table(

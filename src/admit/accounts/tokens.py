@@ -61,6 +61,7 @@ class AccessClaims(msgspec.Struct, frozen=True, kw_only=True):
     """What a valid access token says. `raw`: all of its claims as JSON. Times are in seconds.
 
     `client_since` alone is in UTC ms: when the client `client_id` got the secret by which it had signed in.
+    `unproven`: a client vouched for a user whose email nobody had proven.
     """
 
     iss: str
@@ -75,6 +76,7 @@ class AccessClaims(msgspec.Struct, frozen=True, kw_only=True):
     license: str = ""
     client_id: str | None = None
     client_since: int = 0
+    unproven: bool = False
     sid: str | None = None
     act: Actor | None = None
     nbf: int | None = None

@@ -3,11 +3,10 @@
 The rules are in `user_edits`; here they are read, written and told.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
-from msgspec.structs import replace
 from sqlalchemy import bindparam, delete, update
 
 from admit import clock
@@ -116,7 +115,7 @@ def write_many(
     """
     if len(changes) > CHANGES_MAX:
         return Rejected(None, "too_large", f"At most {CHANGES_MAX} users can be changed at once.")
-    planned = plan(tx, app_id, changes, eval_days=eval_days, now=now, lock=True)
+    planned = plan(tx, app_id, changes, eval_days=eval_days, now=now, source=source, lock=True)
     return planned.rejected[0] if planned.rejected else carry_out(tx, planned, now, source)
 
 
@@ -127,6 +126,7 @@ def plan(
     *,
     eval_days: int,
     now: int,
+    source: Source,
     lock: bool = False,
 ) -> Plan:
     """What each of `changes`, CHANGES_MAX at most, would do behind those before it. Writes nothing.
@@ -136,20 +136,19 @@ def plan(
     asked = [(app_id, change.user_id) for change in changes if users.fault_of_user_id(change.user_id) is None]
     before = {user.user_id: user for user in users.by_user_id(tx, asked, lock=lock).values()}
     after, rejected = dict(before), []
-    left = seats.of_app(tx, app_id)
+    left = seats.left_for(tx, {(app_id, way_in) for way_in in _ways_in(before.values(), source)})
     for index, change in enumerate(changes):
         old = after.get(change.user_id)
-        new = edit(old, change, app_id=app_id, eval_days=eval_days, now=now)
+        new = edit(old, change, app_id=app_id, eval_days=eval_days, way_in=source, now=now)
         if isinstance(new, Fault):
             rejected.append(Rejected(index, "invalid_request", new.sentence))
             continue
         more = _more_seats(old, new)
-        if not left.have_room_for(more):
-            rejected.append(
-                Rejected(index, NO_SEATS_AVAILABLE, f"All {left.limit} seats of the app are taken.")
-            )
+        full = [each for each in left.of(app_id, new.way_in) if not each.have_room_for(more)]
+        if full:
+            rejected.append(Rejected(index, NO_SEATS_AVAILABLE, full[0].all_taken))
             continue
-        left = replace(left, taken=left.taken + more)
+        left.take(app_id, new.way_in, more)
         after[change.user_id] = new
     return Plan(before, after, rejected)
 
@@ -166,6 +165,11 @@ def carry_out(tx: Transaction, planned: Plan, now: int, source: Source) -> Writt
     for user in changed:
         _tell_changes(tx, planned.before[user.user_id], user, now)
     return Written(created, changed)
+
+
+def _ways_in(known: Iterable[User], source: Source) -> set[str]:
+    """By which the people of an array have come, or come now."""
+    return {source, *(user.way_in for user in known)}
 
 
 def _more_seats(old: User | None, new: User) -> int:
@@ -185,7 +189,7 @@ def _change(tx: Transaction, before: Mapping[str, User], changed: Sequence[User]
     names = [f"new_{column.name}" for column in USER_COLUMNS]
     tx.execute(CHANGE_USERS, [dict(zip(names, row_of(user), strict=True)) for user in in_order])
     for user in in_order:
-        seats.move(tx, user.app_id, _more_seats(before[user.user_id], user))
+        seats.move(tx, user.app_id, user.way_in, _more_seats(before[user.user_id], user))
     renamed = [user for user in in_order if _words(user) != _words(before[user.user_id])]
     if renamed:
         tx.execute(FORGET_WORDS, [{"of_app": user.app_id, "of_uid": user.uid} for user in renamed])

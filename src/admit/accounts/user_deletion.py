@@ -1,5 +1,6 @@
 """Deleting a user: everything about them goes, and who comes back later is somebody new."""
 
+from collections.abc import Callable
 from enum import Enum
 from functools import partial
 
@@ -23,7 +24,10 @@ from admit.storage.database import Database
 from admit.storage.transaction import Transaction
 
 SLICE_ROWS = 1_000
-UNITS = 2  # seven kinds of rows, a slice of each
+UNITS = 2  # eight kinds of rows, a slice of each
+Eraser = Callable[[Transaction, str, str], int]
+"""Erases what another room keeps of a person (app_id, userId), SLICE_ROWS at most; returns how many rows."""
+
 DROPPED = "The person was deleted before this was delivered."
 
 
@@ -70,21 +74,31 @@ class Deletion(Enum):
     """Some of their many sessions are gone; try again for the rest and the user."""
 
 
-async def delete_user(db: Database, app_id: str, user_id: str, now: int) -> bool:
-    """Deletes a user with everything about them. False: there is no such user.
+def nothing(tx: Transaction, app_id: str, user_id: str) -> int:
+    """The eraser of rooms that keep nothing."""
+    return 0
+
+
+async def delete_user(
+    db: Database, app_id: str, user_id: str, now: int, *, elsewhere: Eraser = nothing
+) -> bool:
+    """Deletes a user with everything about them here and `elsewhere`. False: there is no such user.
 
     Years of logins are deleted slice by slice, so that others pass; the user goes with the last one. Whoever
     was interrupted has lost sessions at most, and can simply be deleted again.
     """
+    unit = partial(delete_slice, app_id=app_id, user_id=user_id, now=now, elsewhere=elsewhere)
     while True:
-        match await db.write(partial(delete_slice, app_id=app_id, user_id=user_id, now=now), patient=True):
+        match await db.write(unit, patient=True):
             case Deletion.MORE:
                 continue
             case outcome:
                 return outcome is Deletion.DELETED
 
 
-def delete_slice(tx: Transaction, app_id: str, user_id: str, now: int) -> Deletion:
+def delete_slice(
+    tx: Transaction, app_id: str, user_id: str, now: int, elsewhere: Eraser = nothing
+) -> Deletion:
     """Deletes the user, or a slice of what they have where that is more than SLICE_ROWS of a kind.
 
     Events that others have yet to read stay in their places; they name nobody any more but the userId. What
@@ -102,12 +116,13 @@ def delete_slice(tx: Transaction, app_id: str, user_id: str, now: int) -> Deleti
     gone.append(log.erase(tx, app_id, user.uid, SLICE_ROWS))
     gone.append(emptying.drop(tx, app_id, user.uid, DROPPED, now, SLICE_ROWS))
     gone.append(attempts.erase_replies(tx, app_id, user.uid, SLICE_ROWS))
+    gone.append(elsewhere(tx, app_id, user_id))
     if max(gone) == SLICE_ROWS:
         return Deletion.MORE
     for statement in (FORMER_KEYS, WORDS, IDENTITIES, USER):
         tx.execute(statement, whose)
     subscriptions.forget_person(tx, app_id, user.uid)
-    seats.move(tx, app_id, -int(user.holds_seat))
+    seats.move(tx, app_id, user.way_in, -int(user.holds_seat))
     nobody = Person(uid=user.uid, user_id=user_id, type=user.type)
     facts.record(tx, user, UserDeleted(user=nobody), now)
     tx.signal("user", user.key)

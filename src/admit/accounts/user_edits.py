@@ -71,10 +71,12 @@ class _Wrong(Exception):
     """Carries the sentence of a fault up to `edit`."""
 
 
-def edit(user: User | None, change: UserChange, *, app_id: str, eval_days: int, now: int) -> User | Fault:
-    """`user` after `change`; None is somebody unknown, who is created with `eval_days`."""
+def edit(
+    user: User | None, change: UserChange, *, app_id: str, eval_days: int, way_in: str, now: int
+) -> User | Fault:
+    """`user` after `change`; None is somebody unknown, who is created with `eval_days` and `way_in`."""
     try:
-        edited = _created(change, app_id, eval_days, now) if user is None else user
+        edited = _created(change, app_id, eval_days, way_in, now) if user is None else user
         edited = with_expiry(_changed(edited, change, now), now)
     except _Wrong as wrong:
         return Fault(str(wrong))
@@ -94,7 +96,7 @@ def changed_properties(old: User, new: User) -> tuple[Property, ...]:
     return tuple(name for name, (before, after) in pairs.items() if before != after)
 
 
-def _created(change: UserChange, app_id: str, eval_days: int, now: int) -> User:
+def _created(change: UserChange, app_id: str, eval_days: int, way_in: str, now: int) -> User:
     """Somebody who has never been here: no login, and their first active day is still to come."""
     if (sentence := fault_of_user_id(change.user_id)) is not None:
         raise _Wrong(sentence)
@@ -109,6 +111,7 @@ def _created(change: UserChange, app_id: str, eval_days: int, now: int) -> User:
         type=_type_of(change.type, change.user_id),
         data=None,
         eval_days=eval_days,
+        way_in=way_in,
         now=now,
     )
     return replace(user, last_login_at=0, active_day=NEVER_ACTIVE)

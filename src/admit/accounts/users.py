@@ -34,7 +34,8 @@ class User(msgspec.Struct, frozen=True):
     """A person of one app at one moment; the fields are the columns of the table.
 
     `email` and `name` are "" while unknown. `data` is the stored text of a JSON object, never interpreted.
-    `last_login_at` is 0 for someone who has never signed in.
+    `last_login_at` is 0 for someone who has never signed in. `way_in`: by which they first came: a sign-in
+    method, the name of a provider, `api` or `import`.
     """
 
     app_id: str
@@ -56,6 +57,7 @@ class User(msgspec.Struct, frozen=True):
     expired_at: int | None
     locked_at: int | None
     devices_max: int | None
+    way_in: str
 
     @property
     def key(self) -> str:
@@ -98,6 +100,7 @@ def new_user(
     type: UserType,
     data: str | None,
     eval_days: int,
+    way_in: str,
     now: int,
 ) -> User:
     """A person who comes in at `now`. The day counts as the first of their `eval_days`."""
@@ -121,6 +124,7 @@ def new_user(
         expired_at=None,
         locked_at=None,
         devices_max=None,
+        way_in=way_in,
     )
 
 
@@ -142,7 +146,7 @@ def create(tx: Transaction, rows: Sequence[NewUser]) -> dict[Key, User]:
     tx.write(ADD_IDENTITIES, [_identity_of(row) for row in ordered if row.issuer])
     add_words(tx, [row.user for row in ordered])
     for row in ordered:
-        seats.move(tx, row.user.app_id, int(row.user.holds_seat))
+        seats.move(tx, row.user.app_id, row.user.way_in, int(row.user.holds_seat))
     return earlier
 
 

@@ -6,24 +6,24 @@ everything that a verdict means.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from sqlalchemy import and_, bindparam, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from admit.accounts import facts, session_opening, users
-from admit.accounts.apps import App
 from admit.accounts.keys import PublicKey
 from admit.accounts.session_opening import NoSession, OpenSession
 from admit.accounts.session_opening import Opened as OpenedSession
 from admit.accounts.sessions import Session
 from admit.accounts.tables import users as users_table
 from admit.accounts.users import Key, User
+from admit.enrollment import credentials, residents
 from admit.enrollment.barred import Barred, barred_of
+from admit.enrollment.entries import Entry
+from admit.enrollment.residents import Resident
 from admit.enrollment.tables import admissions
-from admit.signin import one_time_codes
-from admit.signin.one_time_codes import Spend
 from admit.signin.proof import Proof
 from admit.storage.lookups import Lookup
 from admit.storage.rows import Insertion
@@ -39,6 +39,7 @@ OPEN_FOR = Lookup(
         admissions.c.admission_id,
         admissions.c.fence,
         admissions.c.lease_until,
+        admissions.c.way_in,
         users_table.c.uid,
     )
     .select_from(
@@ -63,6 +64,8 @@ TAKE_OVER = (
         lease_until=bindparam("until"),
         # The ledger tells who has decided in the end, and by what: the policy may be another by now.
         method=bindparam("its_method"),
+        way_in=bindparam("its_way_in"),
+        claims=bindparam("its_claims"),
         policy=bindparam("its_policy"),
         policy_version=bindparam("its_policy_version"),
         input_digest=bindparam("its_input_digest"),
@@ -86,18 +89,6 @@ WITHDRAW = delete(admissions).where(
 )
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """Somebody with a proof who wants in. `admission_id` is used if this entry opens an admission."""
-
-    app: App
-    proof: Proof
-    admission_id: str
-    input_digest: str
-    now: int
-    lease_until: int
-    refresh_until: int
-
-
 class Login(msgspec.Struct, frozen=True, kw_only=True):
     """A resident who is in. `session` is None when the client brought no public key."""
 
@@ -117,33 +108,48 @@ class Opened(msgspec.Struct, frozen=True):
 
 
 class Awaited(msgspec.Struct, frozen=True):
-    """Unknown, and a rival is deciding; the lease says until when it may take."""
+    """Unknown, and a rival is deciding, by the policy of `way_in`; the lease says until when it may take."""
 
     admission_id: str
     lease_until: int
+    way_in: str
 
 
 class Again(msgspec.Struct, frozen=True):
     """A rival settled between two statements: enter once more."""
 
 
-Entered = Login | Barred | CredentialGone | Opened | Awaited | Again
+class Nowhere(msgspec.Struct, frozen=True):
+    """Nobody is known by this identity, and its email leads to nobody."""
+
+
+class Contested(msgspec.Struct, frozen=True):
+    """Of who is at the door and `user`, only one has proven the email. See `residents.contested`."""
+
+    user: User
+    by: Literal["unproven", "unverified"]
+
+
+Entered = Login | Barred | CredentialGone | Opened | Awaited | Again | Nowhere | Contested
 
 
 def enter(tx: Transaction, entries: list[Entry]) -> list[Entered]:
     """Spends the credentials of `entries` and says for each how it goes on. List form."""
-    spent = _spend(tx, entries)
-    known = users.by_user_id(tx, [person_of(each) for each in entries])
-    residents = [
-        (place, known[person_of(entry)])
-        for place, entry in enumerate(entries)
-        if spent[place] and person_of(entry) in known
-    ]
-    strangers = [
-        place for place, entry in enumerate(entries) if spent[place] and person_of(entry) not in known
-    ]
+    spent = credentials.spend(tx, entries)
+    found = residents.find(tx, [entry.caller for entry in entries])
+    known: list[tuple[int, Resident]] = []
+    strangers: list[int] = []
     results: list[Entered] = [CredentialGone()] * len(entries)
-    for place, result in _log_in(tx, entries, residents):
+    for place, resident in enumerate(found):
+        if not spent[place]:
+            continue
+        if resident is not None:
+            known.append((place, resident))
+        elif entries[place].proof.user_id:
+            strangers.append(place)
+        else:
+            results[place] = Nowhere()
+    for place, result in _log_in(tx, entries, known):
         results[place] = result
     for place, result in _open_or_join(tx, entries, strangers):
         results[place] = result
@@ -184,13 +190,7 @@ def open_sessions(
         if asked
         else {}
     )
-    codes = [
-        spend
-        for place, (entry, _) in enumerate(logins)
-        if isinstance(opened.get(place), OpenedSession) and (spend := _credential(entry))
-    ]
-    if codes:
-        one_time_codes.complete(tx, codes)
+    credentials.complete(tx, [(entry, opened.get(place)) for place, (entry, _) in enumerate(logins)])
     return [opened.get(place) for place in range(len(logins))]
 
 
@@ -208,47 +208,67 @@ def _session_for(entry: Entry, user: User, key: PublicKey, *, newcomer: bool) ->
     )
 
 
-def _credential(entry: Entry) -> Spend | None:
-    """The mailed code behind `entry`, if there is one."""
-    proof = entry.proof
-    if proof.otp_id is None or proof.public_key is None:
-        return None
-    return Spend(
-        app_id=entry.app.app_id,
-        otp_id=proof.otp_id,
-        thumbprint=proof.public_key.thumbprint,
-        now=entry.now,
-    )
-
-
-def _spend(tx: Transaction, entries: Sequence[Entry]) -> list[bool]:
-    """Whether each entry's credential still lets it in; those that have none to spend pass."""
-    spends = {place: spend for place, entry in enumerate(entries) if (spend := _credential(entry))}
-    done = dict(zip(spends, one_time_codes.spend(tx, list(spends.values())), strict=True)) if spends else {}
-    return [done.get(place, True) for place in range(len(entries))]
-
-
 def _log_in(
-    tx: Transaction, entries: Sequence[Entry], residents: Sequence[tuple[int, User]]
+    tx: Transaction, entries: Sequence[Entry], known: Sequence[tuple[int, Resident]]
 ) -> list[tuple[int, Entered]]:
     """Opens or renews the sessions of people who live here."""
     results: list[tuple[int, Entered]] = []
-    active: list[tuple[int, User]] = []
-    for place, user in residents:
-        if (barred := barred_of(user)) is not None:
-            results.append((place, barred))
+    welcome: list[tuple[int, Resident]] = []
+    for place, resident in _held(tx, entries, known):
+        if resident is None:
+            results.append((place, Again()))
+        elif (hindrance := _hindrance(entries[place], resident.user)) is not None:
+            results.append((place, hindrance))
         else:
-            active.append((place, user))
+            welcome.append((place, resident))
+    active, moved = _linked(tx, entries, welcome)
     opened = open_sessions(tx, [(entries[place], user) for place, user in active], newcomers=False)
-    for (place, _), session in zip(active, opened, strict=True):
+    for (place, user), session in zip(active, opened, strict=True):
         sign_in, now = entries[place].proof.sign_in, entries[place].now
         if isinstance(session, OpenedSession):
             facts.record_start(tx, session, sign_in, now)
         elif session is not None:
             facts.record_refusal(tx, session, sign_in, now)
-    return results + [
-        (place, _logged_in(user, session)) for (place, user), session in zip(active, opened, strict=True)
+        results.append((place, _logged_in(user, session)))
+    return results + [(place, Again()) for place in moved]
+
+
+def _held(
+    tx: Transaction, entries: Sequence[Entry], known: Sequence[tuple[int, Resident]]
+) -> Sequence[tuple[int, Resident | None]]:
+    """`known` as they are and stay until the transaction ends, all of them where that matters for one: users
+    are locked in one order. None: somebody was deleted a moment ago."""
+    if not any(residents.needs_hold(entries[place].proof, resident) for place, resident in known):
+        return known
+    held = users.by_uid(tx, {_key(resident) for _, resident in known}, lock=True)
+    return [
+        (place, Resident(user, resident.linked) if (user := held.get(_key(resident))) else None)
+        for place, resident in known
     ]
+
+
+def _key(resident: Resident) -> Key:
+    return resident.user.app_id, resident.user.uid
+
+
+def _hindrance(entry: Entry, user: User) -> Barred | Contested | None:
+    if (barred := barred_of(user)) is not None:
+        return barred
+    by = residents.contested(entry.proof, user)
+    return None if by is None else Contested(user, by)
+
+
+def _linked(
+    tx: Transaction, entries: Sequence[Entry], welcome: Sequence[tuple[int, Resident]]
+) -> tuple[list[tuple[int, User]], list[int]]:
+    """Who logs in, their identities leading to them from now on, and the places of those who must enter anew
+    because theirs leads to somebody else since a moment ago. Who is to be linked is held."""
+    new = [(place, each.user) for place, each in welcome if not each.linked]
+    if not new:
+        return [(place, each.user) for place, each in welcome], []
+    done = residents.link(tx, [(entries[place].caller, user) for place, user in new], entries[new[0][0]].now)
+    moved = [place for (place, _), is_theirs in zip(new, done, strict=True) if not is_theirs]
+    return [(place, each.user) for place, each in welcome if place not in moved], moved
 
 
 def _logged_in(user: User, opened: OpenedSession | NoSession | None) -> Entered:
@@ -289,7 +309,7 @@ def _standing(tx: Transaction, entry: Entry, row: Any) -> Entered:
         return Opened(row.admission_id, row.fence)
     if not _is_held(row.lease_until, entry) and _take_over(tx, entry, row):
         return Opened(row.admission_id, row.fence + 1)
-    return Awaited(row.admission_id, max(row.lease_until, entry.now))
+    return Awaited(row.admission_id, max(row.lease_until, entry.now), row.way_in)
 
 
 def _is_held(lease_until: int, entry: Entry) -> bool:
@@ -308,7 +328,9 @@ def _take_over(tx: Transaction, entry: Entry, row: Any) -> bool:
             "seen_fence": row.fence,
             "until": entry.lease_until,
             "its_method": entry.proof.method,
-            "its_policy": entry.app.policy.kind,
+            "its_way_in": entry.proof.way_in,
+            "its_claims": _claims_of(entry.proof),
+            "its_policy": entry.policy.kind,
             "its_policy_version": entry.app.policy_version,
             "its_input_digest": entry.input_digest,
         },
@@ -324,7 +346,9 @@ def _row_of(entry: Entry) -> tuple[object, ...]:
         entry.admission_id,
         entry.proof.user_id,
         entry.proof.method,
-        entry.app.policy.kind,
+        entry.proof.way_in,
+        _claims_of(entry.proof),
+        entry.policy.kind,
         entry.app.policy_version,
         entry.input_digest,
         1,
@@ -332,3 +356,7 @@ def _row_of(entry: Entry) -> tuple[object, ...]:
         entry.now,
         *still_to_come,
     )
+
+
+def _claims_of(proof: Proof) -> str:
+    return msgspec.json.encode(proof.claims).decode() if proof.provider else ""

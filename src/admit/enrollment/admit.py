@@ -13,19 +13,38 @@ from typing import assert_never
 import msgspec
 import structlog
 
+from admit.accounts import email_proofs
 from admit.accounts.apps import App, hook_secrets_of
 from admit.clock import Clock, new_id
 from admit.enrollment import admissions, decision_hook, ledger, settlements
-from admit.enrollment.admissions import Again, Awaited, CredentialGone, Entry, Login, Opened
+from admit.enrollment.admissions import (
+    Again,
+    Awaited,
+    Contested,
+    CredentialGone,
+    Login,
+    Nowhere,
+    Opened,
+)
 from admit.enrollment.barred import Barred, refusal_of
-from admit.enrollment.decision_hook import Answer, DecisionRequest, Question
+from admit.enrollment.decision_hook import Answer, Question
+from admit.enrollment.entries import Entry
 from admit.enrollment.hook_reply import Fault
 from admit.enrollment.policy import Admit, Applicant, Ask, Refuse, Verdict, decide
 from admit.enrollment.settlements import Late, Settled, Settlement
-from admit.errors import WEBHOOK_ERROR, InvalidOtp, Refused, StorageUnavailable, Unavailable
+from admit.errors import (
+    EMAIL_NOT_VERIFIED,
+    SIGN_IN_EXPIRED,
+    WEBHOOK_ERROR,
+    InvalidOtp,
+    Refused,
+    StorageUnavailable,
+    Unavailable,
+)
 from admit.outbound.http import HttpClient
 from admit.signin.email_code import WRONG_CODE
 from admit.signin.proof import Proof
+from admit.signin.sso import EXPIRED
 from admit.storage.database import Database
 from admit.storage.sealing import KeyRing
 
@@ -36,6 +55,7 @@ ENTRIES_MAX = 8
 LOOK_EVERY_SECONDS = 1.0
 
 HOOK_FAILED = "The app could not decide about new people just now. Try again later."
+UNVERIFIED = "The owner of this email address has proven it here. Verify your address before you sign in."
 TRY_AGAIN = "Too many new people are at the door at this moment. Try again in a few seconds."
 
 log = structlog.get_logger("admit.enrollment")
@@ -64,11 +84,12 @@ class Door:
     async def admit(self, app: App, proof: Proof) -> Login:
         """Lets the owner of `proof` in, for the first time or again.
 
-        Raises Refused with the code that the person is shown, InvalidOtp when the mailed code was used up
-        meanwhile, and Unavailable when no verdict can be had in time.
+        Raises Refused with the code that the person is shown, also when a sign-in code was used up meanwhile,
+        InvalidOtp for a mailed one, and Unavailable when no verdict can be had in time.
         """
+        keyless = new_id("key")
         for _ in range(ENTRIES_MAX):
-            entry = self._entry(app, proof)
+            entry = self._entry(app, proof, keyless)
             entered = await self._db.write_together(admissions.enter, entry)
             match entered:
                 case Login():
@@ -76,11 +97,20 @@ class Door:
                 case Barred() as barred:
                     raise refusal_of(barred)
                 case CredentialGone():
-                    raise InvalidOtp(WRONG_CODE)
+                    raise _credential_gone(proof)
+                case Nowhere():
+                    raise Refused(proof.refusal.message, code=proof.refusal.code)
+                case Contested(by="unverified"):
+                    raise Refused(UNVERIFIED, code=EMAIL_NOT_VERIFIED)
+                case Contested(user=user):
+                    await email_proofs.prove(self._db, user, proof.email, self._clock())
+                    continue
                 case Opened():
                     outcome = await self._decided(entry, entered)
                 case Awaited():
                     outcome = await self._verdict_of_rival(app, entered)
+                    if isinstance(outcome, Refuse) and entered.way_in != proof.way_in:
+                        continue  # another rule said no
                 case Again():
                     continue
                 case _:
@@ -96,7 +126,7 @@ class Door:
         self._unsubscribe()
         await asyncio.gather(*self._deciding.values(), return_exceptions=True)
 
-    def _entry(self, app: App, proof: Proof) -> Entry:
+    def _entry(self, app: App, proof: Proof, keyless: str) -> Entry:
         now = self._clock()
         return Entry(
             app=app,
@@ -104,8 +134,9 @@ class Door:
             admission_id=new_id("adm"),
             input_digest=self._ring.digest("decision-input", f"{app.app_id}/{proof.user_id}/{proof.email}"),
             now=now,
-            lease_until=now + round(app.policy.timeout_seconds * 1000) + LEASE_MARGIN_MS,
+            lease_until=now + round(app.policy_for(proof.way_in).timeout_seconds * 1000) + LEASE_MARGIN_MS,
             refresh_until=now + self._refresh_token_ms,
+            keyless=keyless,
         )
 
     async def _decided(self, entry: Entry, opened: Opened) -> Settled:
@@ -124,7 +155,7 @@ class Door:
             raise
 
     async def _decide_and_settle(self, entry: Entry, opened: Opened) -> Settled:
-        decision = decide(entry.app.policy, _applicant(entry.proof))
+        decision = decide(entry.policy, _applicant(entry.proof))
         attempts, latency_ms = 0, 0
         if isinstance(decision, Ask):
             answer = await self._ask(entry, opened, decision)
@@ -146,7 +177,8 @@ class Door:
             app_id=entry.app.app_id,
             admission_id=opened.admission_id,
             outcome="late" if isinstance(settled, Late) else verdict.__class__.__name__.lower(),
-            policy=entry.app.policy.kind,
+            policy=entry.policy.kind,
+            way_in=entry.proof.way_in,
             attempts=attempts,
             latency_ms=latency_ms,
         )
@@ -163,7 +195,7 @@ class Door:
                 url=ask.url,
                 secrets=hook_secrets_of(app, self._clock()),
                 timeout_seconds=ask.timeout_seconds,
-                request=DecisionRequest(user_id=entry.proof.user_id, email=entry.proof.email),
+                request=decision_hook.request_of(entry.proof, ask.payload),
             )
             return await decision_hook.ask(self._http, question, self._clock)
         finally:
@@ -212,6 +244,12 @@ class Door:
         for each in tuple(self._heard) if admission_id is None else (admission_id,):
             if each in self._heard:
                 self._heard[each].set()
+
+
+def _credential_gone(proof: Proof) -> InvalidOtp | Refused:
+    if proof.sign_in_code is not None:
+        return Refused(EXPIRED, code=SIGN_IN_EXPIRED)
+    return InvalidOtp(WRONG_CODE)
 
 
 def _applicant(proof: Proof) -> Applicant:

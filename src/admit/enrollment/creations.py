@@ -52,7 +52,9 @@ def import_users(
 ) -> tuple[Written, list[Rejected]]:
     """Makes those of `changes`, CHANGES_MAX at most, that can be made, and says why the others cannot."""
     spelled = in_one_spelling(app, changes)
-    planned = plan(tx, app.app_id, spelled, eval_days=app.settings.eval_days, now=now, lock=True)
+    planned = plan(
+        tx, app.app_id, spelled, eval_days=app.settings.eval_days, now=now, source="import", lock=True
+    )
     written = carry_out(tx, planned, now, "import")
     _remember(tx, app, written.created, who, "import", now)
     return written, planned.rejected
@@ -87,6 +89,8 @@ def _row(app: App, created: Created, who: str, source: Source, now: int) -> dict
         "admission_id": created.admission_id,
         "user_id": created.user.user_id,
         "method": METHOD,
+        "way_in": source,
+        "claims": "",
         "policy": source,
         "policy_version": app.policy_version,
         "input_digest": "",

@@ -5,16 +5,20 @@ endpoint can tell a repetition from a second person.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 
+from admit.accounts import devices
+from admit.accounts.app_settings import Payload
 from admit.clock import Clock, jitter
 from admit.enrollment.hook_reply import Fault, read_reply
 from admit.enrollment.policy import Verdict
 from admit.outbound import signing
 from admit.outbound.http import Failure, HttpClient, Reply
+from admit.signin.proof import Proof
 
 ATTEMPTS_MAX = 3
 REPLY_BYTES_MAX = 65_536
@@ -31,6 +35,59 @@ class DecisionRequest(msgspec.Struct, frozen=True, rename="camel"):
     email: str
 
 
+class AskedSignIn(msgspec.Struct, frozen=True, rename="camel"):
+    """How it was proven who is at the door; the words are those of events."""
+
+    method: str
+    provider: str
+    intent: str
+
+
+class AskedDevice(msgspec.Struct, frozen=True, rename="camel"):
+    """Where they sign in. `derived`: the client sent no id, so it is made from its key."""
+
+    id: str
+    derived: bool
+    label: str
+    platform: str
+    model: str
+    bundle_id: str
+    app_version: str
+    runtime_version: str
+
+
+class FullRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """All that is known of the sign-in. `device` is null where the client brings no key.
+
+    `claims`: what the mapping of the provider keeps of its claims.
+    """
+
+    user_id: str
+    email: str
+    email_verified: bool
+    name: str
+    sign_in: AskedSignIn
+    device: AskedDevice | None
+    claims: Mapping[str, Any]
+
+
+def request_of(proof: Proof, payload: Payload) -> DecisionRequest | FullRequest:
+    """What an endpoint that wants `payload` is told about who is at the door."""
+    if payload == "contract":
+        return DecisionRequest(user_id=proof.user_id, email=proof.email)
+    return FullRequest(
+        user_id=proof.user_id,
+        email=proof.email,
+        email_verified=proof.email_verified,
+        name=proof.name,
+        sign_in=AskedSignIn(
+            method=proof.sign_in.method, provider=proof.sign_in.provider, intent=proof.intent
+        ),
+        device=_device_of(proof),
+        claims=proof.claims,
+    )
+
+
 class Question(msgspec.Struct, frozen=True, kw_only=True):
     """One decision to ask for. `secrets` sign it (Standard Webhooks), newest first."""
 
@@ -38,7 +95,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     secrets: Sequence[str]
     timeout_seconds: float
-    request: DecisionRequest
+    request: DecisionRequest | FullRequest
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +132,14 @@ async def ask(http: HttpClient, question: Question, clock: Clock) -> Answer:
                 latency_ms=round((loop.time() - started) * 1000),
             )
         await asyncio.sleep(pause)
+
+
+def _device_of(proof: Proof) -> AskedDevice | None:
+    if proof.public_key is None:
+        return None
+    device_id, derived = devices.identify(proof.device, proof.public_key)
+    about = msgspec.structs.asdict(proof.device.about)
+    return AskedDevice(id=device_id, derived=derived, label=proof.device.label, **about)
 
 
 def _pause_before_next(result: Reply | Failure, attempts: int) -> float | None:

@@ -3,13 +3,14 @@
 The Manager, the commands and the door all call `decide`, so what a simulation says is what happens.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal, assert_never
 
 import msgspec
 from msgspec.structs import replace
 
-from admit.accounts.apps import PolicySetting
-from admit.accounts.seats import Seats
+from admit.accounts.app_settings import Payload, PolicySetting
+from admit.accounts.seats import WHOLE_APP, Seats
 from admit.errors import NO_SEATS_AVAILABLE, USER_NOT_ACCEPTED, USER_NOT_REGISTERED
 
 
@@ -46,6 +47,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, tag="ask", tag_field="decis
     url: str
     timeout_seconds: float
     on_failure: Literal["refuse", "eval"]
+    payload: Payload = "contract"
 
 
 Verdict = Admit | Refuse
@@ -55,6 +57,9 @@ NOT_REGISTERED = "There is no account for this address here."
 NOT_ACCEPTED = "This address was not accepted. Ask the people who run this app for access."
 
 NO_SEATS = "Every seat of this app is taken. Ask the people who run it for one."
+NO_SEATS_THIS_WAY = (
+    "Every seat for people who sign in this way is taken. Ask the people who run this app for one."
+)
 
 
 def decide(policy: PolicySetting, applicant: Applicant) -> Decision:
@@ -71,21 +76,32 @@ def decide(policy: PolicySetting, applicant: Applicant) -> Decision:
         case "domains":
             return _by_domain(policy, applicant)
         case "webhook":
-            return Ask(url=policy.url, timeout_seconds=policy.timeout_seconds, on_failure=policy.on_failure)
+            return Ask(
+                url=policy.url,
+                timeout_seconds=policy.timeout_seconds,
+                on_failure=policy.on_failure,
+                payload=policy.payload,
+            )
         case "reject":
             return _turned_away(applicant)
         case _:
             assert_never(policy.kind)
 
 
-def within(seats: Seats, verdict: Verdict) -> Verdict:
-    """`verdict`, or what the app wants in its place where it takes a seat and none is left."""
-    if not isinstance(verdict, Admit) or verdict.type != "prod" or seats.have_room_for(1):
+def within(left: Sequence[Seats], verdict: Verdict) -> Verdict:
+    """`verdict`, or what the app wants in its place where it takes a seat of each and one has none left.
+
+    Where both have none, the stricter of their wishes counts.
+    """
+    full = [seats for seats in left if not seats.have_room_for(1)]
+    if not isinstance(verdict, Admit) or verdict.type != "prod" or not full:
         return verdict
-    full = f"All {seats.limit} seats are taken."
-    if seats.when_full == "eval":
-        return replace(verdict, type="eval", reason=f"{verdict.reason} {full} Admitted as eval.")
-    return Refuse(code=NO_SEATS_AVAILABLE, message=NO_SEATS, reason=f"{verdict.reason} {full}")
+    reason = " ".join([verdict.reason, *(seats.all_taken for seats in full)])
+    if all(seats.when_full == "eval" for seats in full):
+        return replace(verdict, type="eval", reason=f"{reason} Admitted as eval.")
+    in_app = any(seats.way_in == WHOLE_APP for seats in full)
+    message = NO_SEATS if in_app else NO_SEATS_THIS_WAY
+    return Refuse(code=NO_SEATS_AVAILABLE, message=message, reason=reason)
 
 
 def _by_domain(policy: PolicySetting, applicant: Applicant) -> Verdict:

@@ -9,7 +9,9 @@ from sqlalchemy import bindparam, select, update
 from admit.accounts import facts, seats, users
 from admit.accounts.session_opening import Opened as OpenedSession
 from admit.accounts.users import NewUser, User
-from admit.enrollment.admissions import Again, Entry, Login, Opened, open_sessions
+from admit.enrollment import credentials
+from admit.enrollment.admissions import Again, Login, Opened, open_sessions
+from admit.enrollment.entries import Entry
 from admit.enrollment.policy import Admit, Refuse, Verdict, within
 from admit.enrollment.tables import admissions
 from admit.events import log as event_log
@@ -100,21 +102,19 @@ def _in_time(tx: Transaction, items: Sequence[Settlement]) -> list[bool]:
 
 
 def _seated(tx: Transaction, items: Sequence[Settlement], in_time: Sequence[bool]) -> list[Settlement]:
-    """`items` with the verdicts that the seats of their apps allow, first come, first served."""
-    apps = {
-        item.entry.app.app_id
+    """`items` with the verdicts that the seats of their apps and ways in allow: first come, first served."""
+    asking = {
+        place: (item.entry.app.app_id, item.entry.proof.way_in)
         for place, item in enumerate(items)
         if in_time[place] and _takes_seat(item.verdict)
     }
-    left = seats.of_apps(tx, apps)
-    seated: list[Settlement] = []
-    for place, item in enumerate(items):
-        app_id = item.entry.app.app_id
-        if in_time[place] and app_id in left:
-            item = replace(item, verdict=within(left[app_id], item.verdict))
-            if _takes_seat(item.verdict):
-                left[app_id] = replace(left[app_id], taken=left[app_id].taken + 1)
-        seated.append(item)
+    left = seats.left_for(tx, asking.values())
+    seated = list(items)
+    for place, way in asking.items():
+        verdict = within(left.of(*way), items[place].verdict)
+        if _takes_seat(verdict):
+            left.take(*way, 1)
+        seated[place] = replace(items[place], verdict=verdict)
     return seated
 
 
@@ -128,7 +128,8 @@ def _move_in(
     """Writes the users who were admitted, with their sessions and events.
 
     Somebody may have created the user by another way while the policy was asked. Then that user stays as it
-    is, and the login is Again: it enters as a known person.
+    is, and the login is Again: it enters as a known person. So is the login of somebody whose code two keys
+    have shown meanwhile: they live here from now on, and must sign in anew.
     """
     admitted = {
         place: _new_user(items[place], verdict)
@@ -146,6 +147,12 @@ def _move_in(
             results.append((place, known, Again()))
         else:
             fresh.append((place, row.user))
+    reused = credentials.reused(tx, [items[place].entry for place, _ in fresh])
+    for (place, user), is_reused in zip(fresh, reused, strict=True):
+        if is_reused:
+            _record_enrollment(tx, items[place], user, None)
+            results.append((place, user, Again()))
+    fresh = [each for each, is_reused in zip(fresh, reused, strict=True) if not is_reused]
     sessions_opened = open_sessions(tx, [(items[place].entry, user) for place, user in fresh], newcomers=True)
     for (place, user), opened in zip(fresh, sessions_opened, strict=True):
         session = opened if isinstance(opened, OpenedSession) else None
@@ -165,6 +172,7 @@ def _new_user(item: Settlement, verdict: Admit) -> NewUser:
         type=verdict.type,
         data=None if verdict.data is None else _encode(verdict.data).decode(),
         eval_days=app.settings.eval_days,
+        way_in=proof.way_in,
         now=item.now,
     )
     return NewUser(user, proof.issuer, proof.subject)
@@ -173,7 +181,7 @@ def _new_user(item: Settlement, verdict: Admit) -> NewUser:
 def _record_enrollment(tx: Transaction, item: Settlement, user: User, opened: OpenedSession | None) -> None:
     sign_in = item.entry.proof.sign_in
     verdict = ToldVerdict(
-        type=user.type, source=item.entry.app.policy.kind, admission_id=item.opened.admission_id
+        type=user.type, source=item.entry.policy.kind, admission_id=item.opened.admission_id
     )
     if opened:
         facts.record_start(tx, opened, sign_in, item.now, verdict=verdict)
@@ -188,7 +196,7 @@ def _refused(item: Settlement, verdict: Refuse) -> Event:
         sign_in=item.entry.proof.sign_in,
         verdict=ToldVerdict(
             type="refused",
-            source=item.entry.app.policy.kind,
+            source=item.entry.policy.kind,
             admission_id=item.opened.admission_id,
             code=verdict.code,
         ),

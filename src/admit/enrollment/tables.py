@@ -1,6 +1,6 @@
 """The table of this room: open admissions, and settled ones as the ledger of decisions."""
 
-from sqlalchemy import Index, PrimaryKeyConstraint, Table
+from sqlalchemy import Index, PrimaryKeyConstraint, Table, literal_column
 
 from admit.storage.schema import metadata, moment, number, text
 
@@ -10,7 +10,9 @@ admissions = Table(
     text("app_id"),
     text("admission_id"),
     text("user_id"),  # that the proof resolves to
-    text("method"),  # email_code | client_credentials
+    text("method"),  # email_code | client_credentials | sso | token_exchange | api
+    text("way_in"),  # the method, or the name of the provider, or import
+    text("claims"),  # JSON: what the provider's mapping has kept of its claims; "" without a provider
     text("policy"),  # kind of the policy that was in force
     number("policy_version"),
     text("input_digest"),  # keyed digest of what the policy was given
@@ -29,6 +31,7 @@ admissions = Table(
     PrimaryKeyConstraint("app_id", "admission_id"),
     Index(None, "app_id", "opened_at", "admission_id"),
     Index(None, "app_id", "user_id", "opened_at", "admission_id"),
+    Index(None, "app_id", "way_in", "opened_at", "admission_id"),
 )
 Index(
     "uq_admissions_open",
@@ -37,4 +40,14 @@ Index(
     unique=True,
     postgresql_where=admissions.c.settled_at.is_(None),
     sqlite_where=admissions.c.settled_at.is_(None),
+)
+CLAIMS_OF_REFUSED = (admissions.c.verdict == literal_column("'refused'")) & (
+    admissions.c.claims != literal_column("''")
+)
+"""Of people who were not let in. SQLite takes an index of a part for conditions without parameters only."""
+Index(
+    "ix_admissions_claims_of_refused",
+    admissions.c.settled_at,
+    postgresql_where=CLAIMS_OF_REFUSED,
+    sqlite_where=CLAIMS_OF_REFUSED,
 )

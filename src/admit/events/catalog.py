@@ -11,16 +11,19 @@ from typing import Annotated, ClassVar, Literal, get_args
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from admit.events.endpoint_facts import EndpointDisabled, EndpointFailing, Ping
+from admit.events.members import Members, Moment
+
 UserType = Literal["eval", "prod", "demo"]
 Property = Literal["type", "valid_until", "eval_days_left", "name", "email", "data"]
 End = Literal["valid_until", "eval_days_left"]
 LockReason = Literal["locked", "user_locked", "device_limit", "reauthenticate"]
 EndReason = Literal["logged_out", "replaced", "expired", "inactive"]
 
+METHODS = "email_code, sso, token_exchange, client_credentials, enrollment_token, demo, acting: by an owner."
+
 UserId = Annotated[str, Meta(description="What clients and the Dexie Cloud contract call userId.")]
-Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 Json = Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "object"})]
-FailingSince = Annotated[Moment, Meta(description="When the first of these failures was.")]
 Actor = Annotated[str, Meta(description="The owner, by email, who acts as the user.")]
 Identifier = Annotated[
     str,
@@ -38,11 +41,7 @@ Derived = Annotated[
 ]
 
 
-class _Members(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """JSON in which what does not apply is absent."""
-
-
-class Person(_Members, frozen=True, kw_only=True):
+class Person(Members, frozen=True, kw_only=True):
     """Who lives here. `email`, `name` and `data` are sent to endpoints of the format full only, and are gone
     once the person is deleted."""
 
@@ -54,13 +53,13 @@ class Person(_Members, frozen=True, kw_only=True):
     data: Annotated[Json, Meta(description="The operator's own data about the user.")] | UnsetType = UNSET
 
 
-class Stranger(_Members, frozen=True, kw_only=True):
+class Stranger(Members, frozen=True, kw_only=True):
     """Who does not live here. Nothing but the userId is told of them: nobody could erase it later."""
 
     user_id: UserId
 
 
-class Device(_Members, frozen=True, kw_only=True):
+class Device(Members, frozen=True, kw_only=True):
     """Where the person signed in. What the client says of it is gone once the person is deleted."""
 
     identifier: Identifier
@@ -82,14 +81,14 @@ class Device(_Members, frozen=True, kw_only=True):
     platform: Annotated[str, Meta(description="What the client says it runs on.")] | UnsetType = UNSET
 
 
-class RefusedDevice(_Members, frozen=True, kw_only=True):
+class RefusedDevice(Members, frozen=True, kw_only=True):
     """A device that was not let in."""
 
     identifier: Identifier
     derived: Derived
 
 
-class Session(_Members, frozen=True, kw_only=True):
+class Session(Members, frozen=True, kw_only=True):
     """One enrollment of the person on the device."""
 
     id: Annotated[str, Meta(description="The session, as access tokens and the admin API name it.")]
@@ -100,18 +99,22 @@ class Session(_Members, frozen=True, kw_only=True):
     ) = UNSET
 
 
-class SignIn(_Members, frozen=True, kw_only=True):
+class SignIn(Members, frozen=True, kw_only=True):
     """How it was proven who is at the door."""
 
-    method: Annotated[
-        str, Meta(description="email_code, client_credentials, enrollment_token, demo or acting.")
-    ]
-    provider: Annotated[
-        str, Meta(description="Who vouched: email, client (an API client of the app), operator, demo.")
-    ]
+    method: Annotated[str, Meta(description=METHODS)]
+    provider: Annotated[str, Meta(description="Who vouched: email, client, operator, demo, or a provider.")]
 
 
-class Verdict(_Members, frozen=True, kw_only=True):
+class Identity(Members, frozen=True, kw_only=True):
+    """A person as a provider of single sign-on knows them. `subject` is sent to endpoints of the format full
+    only, and is gone once the person is deleted."""
+
+    issuer: Annotated[str, Meta(description="Who gives the subjects: the issuer of the provider.")]
+    subject: Annotated[str, Meta(description="What the issuer calls the person.")] | UnsetType = UNSET
+
+
+class Verdict(Members, frozen=True, kw_only=True):
     """What was decided about a person whom the app did not know."""
 
     type: Literal["eval", "prod", "demo", "refused"]
@@ -122,15 +125,7 @@ class Verdict(_Members, frozen=True, kw_only=True):
     code: Annotated[str, Meta(description="Why the person was refused.")] | UnsetType = UNSET
 
 
-class Endpoint(_Members, frozen=True, kw_only=True):
-    """Where events are delivered."""
-
-    id: Annotated[str, Meta(description="The endpoint, as the admin API names it.")]
-    url: Annotated[str, Meta(description="Its scheme and host: what comes behind them may be a secret.")]
-    description: Annotated[str, Meta(description="What the operator calls it.")]
-
-
-class UserEnrolled(_Members, frozen=True, kw_only=True):
+class UserEnrolled(Members, frozen=True, kw_only=True):
     """A person was admitted and now lives here. Told once, however many logins raced for it.
 
     Without `sign_in` where a program created the person, and without `device` and `session` where no device
@@ -146,7 +141,7 @@ class UserEnrolled(_Members, frozen=True, kw_only=True):
     verdict: Verdict | UnsetType = UNSET
 
 
-class UserRefused(_Members, frozen=True, kw_only=True):
+class UserRefused(Members, frozen=True, kw_only=True):
     """A person was not admitted. Nothing but the ledger remembers them, and their next try asks again."""
 
     event_type: ClassVar[str] = "user.refused"
@@ -156,7 +151,7 @@ class UserRefused(_Members, frozen=True, kw_only=True):
     verdict: Verdict
 
 
-class UserUpdated(_Members, frozen=True, kw_only=True):
+class UserUpdated(Members, frozen=True, kw_only=True):
     """An operator changed a user. `changed` names what."""
 
     event_type: ClassVar[str] = "user.updated"
@@ -165,7 +160,7 @@ class UserUpdated(_Members, frozen=True, kw_only=True):
     changed: tuple[Property, ...]
 
 
-class UserUpgraded(_Members, frozen=True, kw_only=True):
+class UserUpgraded(Members, frozen=True, kw_only=True):
     """An evaluation became a production user. Told right behind its `user.updated`."""
 
     event_type: ClassVar[str] = "user.upgraded"
@@ -173,7 +168,7 @@ class UserUpgraded(_Members, frozen=True, kw_only=True):
     user: Person
 
 
-class UserExpired(_Members, frozen=True, kw_only=True):
+class UserExpired(Members, frozen=True, kw_only=True):
     """A license has ended: its time came (valid_until), or the last active day was used (eval_days_left)."""
 
     event_type: ClassVar[str] = "user.expired"
@@ -182,7 +177,7 @@ class UserExpired(_Members, frozen=True, kw_only=True):
     reason: End
 
 
-class UserDeactivated(_Members, frozen=True, kw_only=True):
+class UserDeactivated(Members, frozen=True, kw_only=True):
     """An operator closed the door to a user."""
 
     event_type: ClassVar[str] = "user.deactivated"
@@ -190,7 +185,7 @@ class UserDeactivated(_Members, frozen=True, kw_only=True):
     user: Person
 
 
-class UserReactivated(_Members, frozen=True, kw_only=True):
+class UserReactivated(Members, frozen=True, kw_only=True):
     """An operator opened the door to a deactivated user again."""
 
     event_type: ClassVar[str] = "user.reactivated"
@@ -198,7 +193,7 @@ class UserReactivated(_Members, frozen=True, kw_only=True):
     user: Person
 
 
-class UserLocked(_Members, frozen=True, kw_only=True):
+class UserLocked(Members, frozen=True, kw_only=True):
     """An operator locked a user out of every device. Each of their open sessions is told by itself."""
 
     event_type: ClassVar[str] = "user.locked"
@@ -206,7 +201,7 @@ class UserLocked(_Members, frozen=True, kw_only=True):
     user: Person
 
 
-class UserUnlocked(_Members, frozen=True, kw_only=True):
+class UserUnlocked(Members, frozen=True, kw_only=True):
     """A locked user may come in again; the sessions that were locked with them go on."""
 
     event_type: ClassVar[str] = "user.unlocked"
@@ -214,7 +209,7 @@ class UserUnlocked(_Members, frozen=True, kw_only=True):
     user: Person
 
 
-class UserDeleted(_Members, frozen=True, kw_only=True):
+class UserDeleted(Members, frozen=True, kw_only=True):
     """Everything about a user is erased; nothing personal but the userId is left to tell.
 
     Earlier events of the user keep their places without `email`, `name`, `data` and what clients said of
@@ -226,7 +221,30 @@ class UserDeleted(_Members, frozen=True, kw_only=True):
     user: Person
 
 
-class UserImpersonated(_Members, frozen=True, kw_only=True):
+class UserIdentityLinked(Members, frozen=True, kw_only=True):
+    """A user who lived here already signed in at a provider for the first time, with an email that leads to
+    them: from now on this identity does, whatever its email. `sign_in` names the provider.
+
+    The identity that somebody enrolled with is told by `user.enrolled` alone.
+    """
+
+    event_type: ClassVar[str] = "user.identity_linked"
+
+    user: Person
+    identity: Identity
+    sign_in: SignIn
+
+
+class UserIdentityUnlinked(Members, frozen=True, kw_only=True):
+    """An operator took an identity away from a user: it leads to nobody any more. Sessions go on."""
+
+    event_type: ClassVar[str] = "user.identity_unlinked"
+
+    user: Person
+    identity: Identity
+
+
+class UserImpersonated(Members, frozen=True, kw_only=True):
     """An owner of the app has signed in as a user (`owner@example.com as ada@example.com`)."""
 
     event_type: ClassVar[str] = "user.impersonated"
@@ -238,7 +256,7 @@ class UserImpersonated(_Members, frozen=True, kw_only=True):
     actor: Actor
 
 
-class DeviceEnrolled(_Members, frozen=True, kw_only=True):
+class DeviceEnrolled(Members, frozen=True, kw_only=True):
     """A user has enrolled on a device: for the first time, or again because the former session had ended or
     the device came with another key.
 
@@ -253,7 +271,7 @@ class DeviceEnrolled(_Members, frozen=True, kw_only=True):
     sign_in: SignIn | UnsetType = UNSET
 
 
-class SessionStarted(_Members, frozen=True, kw_only=True):
+class SessionStarted(Members, frozen=True, kw_only=True):
     """A session was opened, by the user or, where there is an `actor`, by an owner who acts as the user.
 
     A login that renews a session opens none. A backfill tells what is open, without `sign_in`.
@@ -268,7 +286,7 @@ class SessionStarted(_Members, frozen=True, kw_only=True):
     actor: Actor | UnsetType = UNSET
 
 
-class DeviceRefused(_Members, frozen=True, kw_only=True):
+class DeviceRefused(Members, frozen=True, kw_only=True):
     """A user, known and let in, was refused on one more device, because as many as allowed are enrolled."""
 
     event_type: ClassVar[str] = "device.refused"
@@ -279,7 +297,7 @@ class DeviceRefused(_Members, frozen=True, kw_only=True):
     devices_max: Annotated[int, Meta(description="How many devices the user may have.")]
 
 
-class SessionLocked(_Members, frozen=True, kw_only=True):
+class SessionLocked(Members, frozen=True, kw_only=True):
     """A session was locked: the device is refused until it is unlocked, or its person signs in again.
 
     By an operator alone (locked), together with its user (user_locked), in favour of a newer device
@@ -294,7 +312,7 @@ class SessionLocked(_Members, frozen=True, kw_only=True):
     reason: LockReason
 
 
-class SessionUnlocked(_Members, frozen=True, kw_only=True):
+class SessionUnlocked(Members, frozen=True, kw_only=True):
     """A locked session may go on."""
 
     event_type: ClassVar[str] = "session.unlocked"
@@ -304,7 +322,7 @@ class SessionUnlocked(_Members, frozen=True, kw_only=True):
     session: Session
 
 
-class SessionWiped(_Members, frozen=True, kw_only=True):
+class SessionWiped(Members, frozen=True, kw_only=True):
     """A session was ended for good, and its device is to erase what it holds."""
 
     event_type: ClassVar[str] = "session.wiped"
@@ -314,7 +332,7 @@ class SessionWiped(_Members, frozen=True, kw_only=True):
     session: Session
 
 
-class SessionWipeConfirmed(_Members, frozen=True, kw_only=True):
+class SessionWipeConfirmed(Members, frozen=True, kw_only=True):
     """A wiped device says that it has erased what it held."""
 
     event_type: ClassVar[str] = "session.wipe_confirmed"
@@ -324,7 +342,7 @@ class SessionWipeConfirmed(_Members, frozen=True, kw_only=True):
     session: Session
 
 
-class SessionEnded(_Members, frozen=True, kw_only=True):
+class SessionEnded(Members, frozen=True, kw_only=True):
     """An enrollment on a device is over; it cannot be refreshed any more.
 
     The device has left (logged_out), its user has enrolled on it anew (replaced), it can be refreshed no
@@ -339,32 +357,6 @@ class SessionEnded(_Members, frozen=True, kw_only=True):
     reason: EndReason
 
 
-class EndpointFailing(_Members, frozen=True, kw_only=True):
-    """Deliveries to an endpoint have done nothing but fail for a day."""
-
-    event_type: ClassVar[str] = "endpoint.failing"
-
-    endpoint: Endpoint
-    failing_since: FailingSince
-    reason: Annotated[str, Meta(description="What the last attempt came to, in a sentence.")]
-
-
-class EndpointDisabled(_Members, frozen=True, kw_only=True):
-    """An endpoint is told of nothing any more, until it is enabled; then it is told what it has missed."""
-
-    event_type: ClassVar[str] = "endpoint.disabled"
-
-    endpoint: Endpoint
-    failing_since: FailingSince | UnsetType = UNSET
-    reason: Annotated[str, Meta(description="Why, in a sentence.")]
-
-
-class Ping(_Members, frozen=True, kw_only=True):
-    """A test: nothing has happened. Sent to endpoints that ask for it by name, and to try one out."""
-
-    event_type: ClassVar[str] = "test.ping"
-
-
 Data = (
     UserEnrolled
     | UserRefused
@@ -376,6 +368,8 @@ Data = (
     | UserLocked
     | UserUnlocked
     | UserDeleted
+    | UserIdentityLinked
+    | UserIdentityUnlinked
     | UserImpersonated
     | DeviceEnrolled
     | DeviceRefused

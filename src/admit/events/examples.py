@@ -10,11 +10,8 @@ from admit.events.catalog import (
     Device,
     DeviceEnrolled,
     DeviceRefused,
-    Endpoint,
-    EndpointDisabled,
-    EndpointFailing,
+    Identity,
     Person,
-    Ping,
     RefusedDevice,
     Session,
     SessionEnded,
@@ -29,6 +26,8 @@ from admit.events.catalog import (
     UserDeleted,
     UserEnrolled,
     UserExpired,
+    UserIdentityLinked,
+    UserIdentityUnlinked,
     UserImpersonated,
     UserLocked,
     UserReactivated,
@@ -38,6 +37,7 @@ from admit.events.catalog import (
     UserUpgraded,
     Verdict,
 )
+from admit.events.endpoint_facts import Endpoint, EndpointDisabled, EndpointFailing, Ping
 
 OCCURRED_AT = 1_795_337_113_123
 """When the examples are said to have happened (UTC ms)."""
@@ -60,6 +60,8 @@ _TABLET = RefusedDevice(identifier="3f0c2a52-6c0e-4a8e-9d0b-5f7f6f0f2f61", deriv
 _FIRST = msgspec.structs.replace(_LAPTOP, first_for_user=True, first_for_device=True)
 _SESSION = Session(id="ses_a47f3b9d421c2a88d13f4b8e0c55d9017f3a6b", ordinal=1)
 _MAILED_CODE = SignIn(method="email_code", provider="email")
+_SINGLE_SIGN_ON = SignIn(method="sso", provider="google")
+_AT_GOOGLE = Identity(issuer="https://accounts.google.com", subject="110169484474386276334")
 _ACTING = SignIn(method="acting", provider="email")
 _OWNER = "owner@example.com"
 _CRM = Endpoint(
@@ -87,6 +89,8 @@ _EXAMPLES: tuple[Data, ...] = (
     UserLocked(user=_ADA),
     UserUnlocked(user=_ADA),
     UserDeleted(user=Person(uid=_ADA.uid, user_id=_ADA.user_id, type=_ADA.type)),
+    UserIdentityLinked(user=_ADA, identity=_AT_GOOGLE, sign_in=_SINGLE_SIGN_ON),
+    UserIdentityUnlinked(user=_ADA, identity=_AT_GOOGLE),
     UserImpersonated(user=_ADA, device=_LAPTOP, session=_SESSION, sign_in=_ACTING, actor=_OWNER),
     DeviceEnrolled(user=_ADA, device=_FIRST, session=_SESSION, sign_in=_MAILED_CODE),
     SessionStarted(user=_ADA, device=_FIRST, session=_SESSION, sign_in=_MAILED_CODE),

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from admit import clock
 from admit.events import subscriptions
 from admit.events.catalog import Data
-from admit.events.privacy import OF_CLIENT, PERSONAL, erased, impersonal
+from admit.events.privacy import OF_CLIENT, OF_IDENTITY, PERSONAL, erased, impersonal
 from admit.events.subscriptions import Fact
 from admit.storage.lookups import Lookup
 from admit.storage.rows import Change, Insertion
@@ -91,7 +91,7 @@ FIND_EACH = Lookup(
 
 # Inside a text of JSON these quotation marks would be escaped, and no other member bears these names. Those
 # in the operator's own data go with it.
-_TO_ERASE = (*(f'"{member}":' for member in (*PERSONAL, OF_CLIENT)), '"derived":false')
+_TO_ERASE = (*(f'"{member}":' for member in (*PERSONAL, OF_IDENTITY, OF_CLIENT)), '"derived":false')
 NOT_YET_ERASED = (
     select(events.c.app_id, events.c.position, events.c.data)
     .where(

@@ -3,14 +3,19 @@
 Thin endpoints are told of it so. When the person is deleted, what the client said of the device goes too.
 """
 
+from collections.abc import Iterable
+
 import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from admit.events.catalog import Data, Device, Person, RefusedDevice
+from admit.events.catalog import Data, Device, Identity, Person, RefusedDevice
 
 PERSONAL = ("email", "name", "data")
 """The members of `user` that say who somebody is, besides the userId, which nobody could do without."""
+
+OF_IDENTITY = "subject"
+"""The member of `identity` that says who somebody is: it may be an email, and is the same at other apps."""
 
 OF_CLIENT = "platform"
 """The member of `device` that is as the client says, besides an identifier that is not derived."""
@@ -27,8 +32,7 @@ def without_person(data: bytes) -> bytes:
     members = _decode_members(data)
     if "user" not in members:
         return data
-    members["user"] = _impersonal_user(members["user"])
-    return _encode(members)
+    return _encode(_without_person(members))
 
 
 def erased(data: bytes) -> bytes:
@@ -38,9 +42,7 @@ def erased(data: bytes) -> bytes:
     first seen: that still tells devices of one person apart, and confirms no guess, as a hash would. Devices
     that were refused all have the same.
     """
-    members = _decode_members(data)
-    if "user" in members:
-        members["user"] = _impersonal_user(members["user"])
+    members = _without_person(_decode_members(data))
     if "device" in members:
         members["device"] = _nobodys_device(members["device"])
     return _encode(members)
@@ -51,6 +53,8 @@ def impersonal(data: Data) -> Data:
     person, device = getattr(data, "user", None), getattr(data, "device", None)
     if isinstance(person, Person):
         data = replace(data, user=replace(person, **dict.fromkeys(PERSONAL, UNSET)))
+    if isinstance(identity := getattr(data, "identity", None), Identity):
+        data = replace(data, identity=replace(identity, subject=UNSET))
     if isinstance(device, Device):
         device = replace(device, platform=UNSET)
         if not device.derived:
@@ -61,9 +65,17 @@ def impersonal(data: Data) -> Data:
     return data
 
 
-def _impersonal_user(user: msgspec.Raw) -> msgspec.Raw:
-    members = _decode_members(user)
-    for name in PERSONAL:
+def _without_person(members: dict[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
+    """`members` of an event without what says who its person is."""
+    impersonal = {"user": PERSONAL, "identity": (OF_IDENTITY,)}
+    return members | {
+        part: _without(members[part], names) for part, names in impersonal.items() if part in members
+    }
+
+
+def _without(part: msgspec.Raw, names: Iterable[str]) -> msgspec.Raw:
+    members = _decode_members(part)
+    for name in names:
         members.pop(name, None)
     return msgspec.Raw(_encode(members))
 

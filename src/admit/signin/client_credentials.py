@@ -39,11 +39,12 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
     """Whom a client vouches for. Other claims are ignored: nothing in a request makes a claim of its own.
 
     `email_verified` is OpenID Connect's (Core §5.1): the backend says that the person has proven the address.
+    Where `sub` is an address, it is vouched for unless this says false.
     """
 
     sub: str = ""
     email: str | None = None
-    email_verified: bool = False
+    email_verified: bool | None = None
     name: str | None = None
 
 
@@ -120,6 +121,7 @@ def proof_of(
         user_id=who.user_id,
         email=who.email,
         email_verified=who.email_verified,
+        unproven=who.unproven,
         name=who.name,
         public_key=public_key,
         client_id=client.client_id,
@@ -133,6 +135,7 @@ class _Who(msgspec.Struct, frozen=True, kw_only=True):
     user_id: str
     email: str
     email_verified: bool
+    unproven: bool = False
     name: str
 
 
@@ -155,14 +158,16 @@ def _who(app: App, claims: Claims) -> _Who:
             issuer=CLIENT_ISSUER,
             user_id=sub,
             email=email,
-            email_verified=bool(email) and claims.email_verified,
+            email_verified=bool(email) and claims.email_verified is True,
             name=name,
         )
+    own = email in ("", owner)
     return _Who(
         issuer=EMAIL_ISSUER,
         user_id=owner,
         email=email or owner,
-        email_verified=email in ("", owner) or claims.email_verified,
+        email_verified=claims.email_verified is not False if own else claims.email_verified is True,
+        unproven=claims.email_verified is False,
         name=name,
     )
 

@@ -2,36 +2,47 @@
 
 import base64
 import hmac
-from collections.abc import Sequence
-from typing import Literal, assert_never
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, assert_never
 
 import msgspec
 
 from admit.accounts.apps import App
 from admit.accounts.devices import NOT_SENT, DeviceSent
+from admit.accounts.identities import CLIENT_ISSUER as CLIENT_ISSUER
+from admit.accounts.identities import EMAIL_ISSUER as EMAIL_ISSUER
 from admit.accounts.keys import PublicKey
 from admit.errors import Forbidden, InvalidRequest
 from admit.events.catalog import SignIn
 from admit.signin.email_addresses import normalise_email as normalise_email
 
 Intent = Literal["", "login", "register"]
-Method = Literal["email_code", "client_credentials"]
+Method = Literal["email_code", "client_credentials", "sso", "token_exchange"]
 VisitMethod = Literal["demo", "acting"]
 
-EMAIL_ISSUER = "email"
-"""Issuer of identities whose subject is an email address that its owner has proven."""
-CLIENT_ISSUER = "client"
-"""Issuer of identities whose subject is a userId that an API client of the app has vouched for."""
-
 PERSON_SCOPES = ("ACCESS_DB",)
+
+
+class UnknownHere(msgspec.Struct, frozen=True):
+    """What somebody is told whose identity leads to nobody: `code` for programs, `message` for people."""
+
+    code: str
+    message: str
+
+
+NOBODY = UnknownHere("USER_NOT_REGISTERED", "Nobody is known here by this account.")
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
     """Who is at the door, and how we know.
 
-    `user_id` is who that is in the app. `email` is "" when unknown, and `email_verified` tells whether the
-    person, or an API client for them, has proven it. `device` is what the client says of where it runs.
-    Without a `public_key` there is no session to refresh.
+    `user_id` is who that is in the app; "" is somebody who can only be known by issuer and subject already,
+    and `refusal` what they are told if they are not.
+    `email` is "" when unknown, and `email_verified` tells whether the person, or an API client for them, has
+    proven it. `unproven`: an API client says that anybody may have typed the address that `user_id` is.
+    `device` is what the client says of where it runs. Without a `public_key` there is no session to refresh.
+    `provider` is the name of the one that has vouched, `claims` what its mapping has kept, and `sign_in_code`
+    the digest of the code that is spent by this login.
     """
 
     method: Method
@@ -40,6 +51,7 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     user_id: str
     email: str
     email_verified: bool
+    unproven: bool = False
     name: str = ""
     intent: Intent = ""
     device: DeviceSent = NOT_SENT
@@ -47,13 +59,24 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     client_id: str | None = None
     scopes: tuple[str, ...] = PERSON_SCOPES
     otp_id: str | None = None
+    provider: str = ""
+    claims: Mapping[str, Any] = {}
+    sign_in_code: str | None = None
+    refusal: UnknownHere = NOBODY
     address: str = ""
+
+    @property
+    def way_in(self) -> str:
+        """The provider's name, else the method: by it an app may have policies and seats of their own."""
+        return self.provider or self.method
 
     @property
     def sign_in(self) -> SignIn:
         """What events tell of it. Whose the identity is and who vouched for it are two things."""
         vouched = self.method == "client_credentials"
-        return SignIn(method=self.method, provider=CLIENT_ISSUER if vouched else self.issuer)
+        return SignIn(
+            method=self.method, provider=self.provider or (CLIENT_ISSUER if vouched else self.issuer)
+        )
 
 
 class Visit(msgspec.Struct, frozen=True, kw_only=True):

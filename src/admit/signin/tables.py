@@ -24,6 +24,26 @@ email_codes = Table(
     Index(None, "expires_at"),
 )
 
+sign_in_codes = Table(
+    "sign_in_codes",
+    metadata,
+    text("app_id"),
+    text("code_digest"),  # keyed, of our own code or of an ID token that is exchanged: good once
+    text("provider"),
+    text("method"),  # sso | token_exchange
+    text("sealed"),  # JSON of signin.identity.Identity, under the key ring
+    text("origin"),  # of the page that it was given to; "": none to compare
+    text("network"),  # in which it was given; "": not compared
+    text("challenge"),  # S256 of the client's own PKCE verifier; "": it has none
+    moment("created_at"),
+    moment("expires_at"),
+    text("spent_by"),  # thumbprint of the key that uses it; "" while unspent
+    moment("completed_at", nullable=True),  # when a login came of it
+    text("session_id"),  # that came of it; "" while none has
+    PrimaryKeyConstraint("app_id", "code_digest"),
+    Index(None, "expires_at"),
+)
+
 known_networks = Table(
     "known_networks",
     metadata,

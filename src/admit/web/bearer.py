@@ -118,11 +118,20 @@ def end_of_token(
     `user` and `tenant`: what is stored of the user and the session that it speaks of. Pure.
     """
     if claims.sid is None:
-        return "session_locked" if user is not None and user.locked_at is not None else None
+        return _end_without_session(claims, user)
     if tenant is None or tenant.user.user_id != claims.sub:
         return "session_ended"
     idle_days = app.settings.session_idle_days
     return end_of(tenant.session, tenant.user, now=now, idle_days=idle_days)
+
+
+def _end_without_session(claims: AccessClaims, user: User | None) -> End | None:
+    """Of a token that nobody can refresh. What a client got without a proof ends when the owner has come."""
+    if user is None:
+        return None
+    if user.locked_at is not None:
+        return "session_locked"
+    return "reauthentication_required" if claims.unproven and user.email_verified else None
 
 
 async def _look(gateway: Gateway, app: App, claims: AccessClaims) -> tuple[User | None, End | None]:

@@ -11,8 +11,8 @@ from sqlalchemy import bindparam, delete, update
 from yarl import URL
 
 from admit import clock
-from admit.events import catalog, log, subscriptions
-from admit.events.catalog import EndpointDisabled, EndpointFailing
+from admit.events import endpoint_facts, log, subscriptions
+from admit.events.endpoint_facts import EndpointDisabled, EndpointFailing
 from admit.events.log import Event
 from admit.jobs import emptying, lanes
 from admit.storage.transaction import Transaction
@@ -201,8 +201,8 @@ def _alarm(here: Standing, state: Literal["failing", "disabled"], reason: str) -
     )
 
 
-def _named(here: Standing) -> catalog.Endpoint:
-    return catalog.Endpoint(
+def _named(here: Standing) -> endpoint_facts.Endpoint:
+    return endpoint_facts.Endpoint(
         id=here.endpoint_id, url=_place_of(here.url), description=here.settings.description
     )
 

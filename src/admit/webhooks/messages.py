@@ -10,9 +10,9 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from admit.clock import iso_date
-from admit.events.catalog import Moment
 from admit.events.examples import EXAMPLES
 from admit.events.log import Recorded
+from admit.events.members import Moment
 from admit.events.privacy import without_person
 
 _encode = msgspec.json.Encoder().encode

@@ -16,6 +16,8 @@ def upgrade() -> None:
         sa.Column("admission_id", TEXT, nullable=False),
         sa.Column("user_id", TEXT, nullable=False),
         sa.Column("method", TEXT, nullable=False),
+        sa.Column("way_in", TEXT, nullable=False),
+        sa.Column("claims", TEXT, nullable=False),
         sa.Column("policy", TEXT, nullable=False),
         sa.Column("policy_version", sa.BigInteger(), nullable=False),
         sa.Column("input_digest", TEXT, nullable=False),
@@ -46,6 +48,20 @@ def upgrade() -> None:
         unique=False,
     )
     op.create_index(
+        op.f("ix_admissions_app_id_way_in_opened_at_admission_id"),
+        "admissions",
+        ["app_id", "way_in", "opened_at", "admission_id"],
+        unique=False,
+    )
+    op.create_index(
+        "ix_admissions_claims_of_refused",
+        "admissions",
+        ["settled_at"],
+        unique=False,
+        postgresql_where=sa.text("verdict = 'refused' AND claims != ''"),
+        sqlite_where=sa.text("verdict = 'refused' AND claims != ''"),
+    )
+    op.create_index(
         "uq_admissions_open",
         "admissions",
         ["app_id", "user_id"],
@@ -59,6 +75,7 @@ def upgrade() -> None:
         sa.Column("name", TEXT, nullable=False),
         sa.Column("user_ids", TEXT, nullable=False),
         sa.Column("policy", TEXT, nullable=False),
+        sa.Column("policies", TEXT, nullable=False),
         sa.Column("settings", TEXT, nullable=False),
         sa.Column("policy_version", sa.BigInteger(), nullable=False),
         sa.Column("version", sa.BigInteger(), nullable=False),
@@ -451,13 +468,24 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("app_id", "email", name=op.f("pk_owners")),
     )
     op.create_table(
+        "providers",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("name", TEXT, nullable=False),
+        sa.Column("setting", TEXT, nullable=False),
+        sa.Column("sealed", TEXT, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("changed_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("app_id", "name", name=op.f("pk_providers")),
+    )
+    op.create_table(
         "seats",
         sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("way_in", TEXT, nullable=False),
         sa.Column("taken", sa.BigInteger(), nullable=False),
         sa.Column("seat_limit", sa.BigInteger(), nullable=True),
         sa.Column("when_full", TEXT, nullable=False),
         sa.Column("recounts", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("app_id", name=op.f("pk_seats")),
+        sa.PrimaryKeyConstraint("app_id", "way_in", name=op.f("pk_seats")),
     )
     op.create_table(
         "sessions",
@@ -515,6 +543,24 @@ def upgrade() -> None:
         postgresql_where=sa.text("state = 'ENROLLED'"),
         sqlite_where=sa.text("state = 'ENROLLED'"),
     )
+    op.create_table(
+        "sign_in_codes",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("code_digest", TEXT, nullable=False),
+        sa.Column("provider", TEXT, nullable=False),
+        sa.Column("method", TEXT, nullable=False),
+        sa.Column("sealed", TEXT, nullable=False),
+        sa.Column("origin", TEXT, nullable=False),
+        sa.Column("network", TEXT, nullable=False),
+        sa.Column("challenge", TEXT, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("spent_by", TEXT, nullable=False),
+        sa.Column("completed_at", sa.BigInteger(), nullable=True),
+        sa.Column("session_id", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("app_id", "code_digest", name=op.f("pk_sign_in_codes")),
+    )
+    op.create_index(op.f("ix_sign_in_codes_expires_at"), "sign_in_codes", ["expires_at"], unique=False)
     op.create_table(
         "signing_keys",
         sa.Column("key_id", TEXT, nullable=False),
@@ -578,6 +624,7 @@ def upgrade() -> None:
         sa.Column("expired_at", sa.BigInteger(), nullable=True),
         sa.Column("locked_at", sa.BigInteger(), nullable=True),
         sa.Column("devices_max", sa.BigInteger(), nullable=True),
+        sa.Column("way_in", TEXT, nullable=False),
         sa.PrimaryKeyConstraint("app_id", "uid", name=op.f("pk_users")),
         sa.UniqueConstraint("app_id", "user_id", name=op.f("uq_users_app_id_user_id")),
     )
