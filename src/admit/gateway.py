@@ -20,7 +20,7 @@ from admit.accounts.tokens import Mint
 from admit.accounts.user_totals import UserTotals
 from admit.clock import Clock
 from admit.config import Settings
-from admit.enrollment import admissions
+from admit.enrollment import admissions, departures
 from admit.enrollment.admit import Door
 from admit.errors import ConfigError
 from admit.events import upkeep
@@ -29,13 +29,15 @@ from admit.jobs.worker import Line, Worker
 from admit.outbound.addresses import EgressPolicy
 from admit.outbound.http import HttpClient
 from admit.outbound.mail import Mailer, mailer_for
-from admit.signin import known_networks, limits, mail_job, one_time_codes
+from admit.signin import known_networks, limits, mail_job, one_time_codes, sign_in_codes
 from admit.signin.app_mail import AppMailers
 from admit.signin.demo import DemoUsers
 from admit.signin.email_code import EmailCodes
 from admit.signin.enrollment_token import EnrollmentTokens
 from admit.signin.limits import Limits
 from admit.signin.meter import Meter
+from admit.signin.providers.client import ProviderClient
+from admit.signin.sso_codes import SsoCodes
 from admit.signin.trial_mails import TestMails
 from admit.storage import migrate
 from admit.storage.database import Database
@@ -95,14 +97,18 @@ class Gateway:
         self.book = Book(db, ring)
         self.demo_users = DemoUsers(db, ring, clock, self.limits)
         self.enrollment_tokens = EnrollmentTokens(db, ring, clock, self.limits)
+        self.providers = ProviderClient(http, clock)
+        self.sso_codes = SsoCodes(db, ring, clock, self.limits)
         self.door = Door(db, ring, http, clock, settings.refresh_token_days * DAY_MS)
         self._prunes: tuple[Prune, ...] = (
             one_time_codes.prune,
+            sign_in_codes.prune,
             known_networks.prune,
             limits.prune,
             former_keys.prune,
             session_expiry.expire,
             partial(enrollment_tokens.prune, kept_ms=settings.retention_days * DAY_MS),
+            partial(departures.prune, kept_ms=settings.retention_days * DAY_MS),
         )
         self._idle_looked_at = 0
         self._closing = AsyncExitStack()
@@ -146,6 +152,7 @@ class Gateway:
             opened.push_async_callback(gateway.mailers.close)
             await gateway.mint.load()
             opened.push_async_callback(gateway.mint.close)
+            opened.push_async_callback(gateway.providers.close)
             opened.push_async_callback(gateway.door.close)
             opened.push_async_callback(gateway.connections.close)
             if serve_address is not None:

@@ -10,6 +10,7 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from admit.web.app import OPERATIONS
+from admit.web.token_api import GRANTS
 from tests.contract.served import ORIGIN, Served
 
 CANARY = "canary-5d1e0b7a"
@@ -29,11 +30,16 @@ async def test_nothing_that_a_stranger_sends_reaches_the_log(
         "signature",
         "public_key",
         "token",
+        "code",
+        "code_verifier",
+        "state",
+        "nonce",
+        "subject_token",
+        "actor_token",
+        "provider",
+        "error",
     )
-    bodies = [
-        dict.fromkeys(fields, CANARY) | {"grant_type": grant}
-        for grant in ("otp", "client_credentials", "refresh_token", "urn:admit:enrollment-token", CANARY)
-    ]
+    bodies = [dict.fromkeys(fields, CANARY) | {"grant_type": grant} for grant in (*GRANTS, CANARY)]
     headers = {
         "Origin": ORIGIN,
         "User-Agent": CANARY,
@@ -44,7 +50,7 @@ async def test_nothing_that_a_stranger_sends_reaches_the_log(
     with caplog.at_level(logging.DEBUG), capture_logs() as lines:
         for operation in OPERATIONS:
             path = operation.path.replace("{app}", "notes")
-            for name in ("user_id", "client_id", "token_id"):
+            for name in ("user_id", "client_id", "token_id", "provider"):
                 path = path.replace(f"{{{name}}}", CANARY)
             for body in bodies if operation.method == "POST" else bodies[:1]:
                 for authorization in (f"Bearer {CANARY}", f"Basic {CANARY}", CANARY):
@@ -52,7 +58,7 @@ async def test_nothing_that_a_stranger_sends_reaches_the_log(
                         operation.method,
                         path,
                         headers=headers | {"Authorization": authorization},
-                        params={"token": CANARY, "search": CANARY},
+                        params=dict.fromkeys(("token", "search", "state", "code", "iss", "error"), CANARY),
                         json=body,
                     )
     told = str(lines) + "".join(

@@ -88,6 +88,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     demo_logins_per_address: Limit | None = Limit(200, 3_600)
     demo_logins_per_app: Limit | None = Limit(10_000, 3_600)
     wrong_enrollment_tokens_per_address: Limit | None = Limit(100, 3_600)
+    sso_callbacks_per_address: Limit | None = Limit(300, 600)
+    sso_callbacks_per_attempt: Limit | None = Limit(5, 600)
     tokens_per_user: Limit | None = Limit(100, 3_600)
     syncs_eval: Limit | None = Limit(50, 300)
     syncs_prod: Limit | None = Limit(200, 300)

@@ -115,7 +115,7 @@ def _described(
             *_query_parameters(operation, by_kind, components),
         ],
         "responses": {
-            str(operation.status if operation.answer is not None else 204): success,
+            str(204 if operation.answer is None and operation.status == 200 else operation.status): success,
             "default": failure,
         },
         "security": _SECURITY[operation.access],

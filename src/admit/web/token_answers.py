@@ -11,7 +11,7 @@ from admit.accounts.client_handover import CONNECT_CLIENT
 from admit.accounts.licenses import license_of
 from admit.accounts.sessions import Session
 from admit.accounts.users import NEVER, User
-from admit.errors import AdmitError, InvalidGrant, TokenOver
+from admit.errors import SIGN_IN_EXPIRED, AdmitError, InvalidGrant, InvalidRequest, TokenOver
 from admit.gateway import Gateway
 from admit.web.bearer import issuer_of
 from admit.web.errors import ErrorBody, headers_for, status_of
@@ -35,7 +35,10 @@ class Tokens(
     tag_field="type",
     omit_defaults=True,
 ):
-    """The tokens of a login or a refresh. Times are UTC milliseconds. `data` reaches `currentUser.data`."""
+    """The tokens of a login or a refresh. Times are UTC milliseconds. `data` reaches `currentUser.data`.
+
+    The last ones are in answers to OAuth's own grants, in its words: RFC 6749 §5.1, RFC 8693 §2.2.1.
+    """
 
     claims: dict[str, Any]
     access_token: str
@@ -47,6 +50,15 @@ class Tokens(
     user_valid_until: int | None = None
     alerts: tuple[Alert, ...] = ()
     data: msgspec.Raw | None = None
+    oauth_token: str | None = msgspec.field(default=None, name="access_token")
+    token_type: str | None = msgspec.field(default=None, name="token_type")
+    expires_in: int | None = msgspec.field(default=None, name="expires_in")
+    scope: str | None = None
+    issued_token_type: str | None = msgspec.field(default=None, name="issued_token_type")
+
+
+class BadSubjectToken(InvalidRequest):
+    """RFC 8693 §2.2.2: whatever is wrong with a token to be exchanged, the `error` is invalid_request."""
 
 
 class OAuthError(msgspec.Struct, frozen=True):
@@ -90,7 +102,7 @@ def tokens_of_user(
     minted = gateway.mint.access(
         app_id=app.app_id,
         issuer=issuer_of(gateway, app),
-        claims=claims | _client_since(app, client_id),
+        claims=claims | _client_since(app, client_id) | _unproven(user, session, client_id),
         expires_in_seconds=lifetime.seconds,
         not_before_ms=lifetime.not_before_ms,
     )
@@ -160,14 +172,20 @@ def sentence_answer(error: AdmitError) -> Response:
 
 def refusal_answer(error: AdmitError) -> Response:
     """A 403 that the addon turns into an alert with the code, and starts anew."""
-    body = ErrorBody(error.code, error.message)
+    body: ErrorBody | OAuthError = ErrorBody(error.code, error.message)
+    if error.code == SIGN_IN_EXPIRED:  # a grant that is over, as OAuth's own clients know it
+        body = OAuthError(InvalidGrant.code, error.message, error.code, error.message)
     return Response(msgspec.json.encode(body), 403, media_type="application/json")
 
 
 def oauth_answer(error: AdmitError) -> Response:
     """An error for programs. RFC 6749 §5.2 knows one word for all that is wrong with a grant."""
-    is_grant = isinstance(error, InvalidGrant | TokenOver)
-    body = OAuthError(InvalidGrant.code if is_grant else error.code, error.message, error.code, error.message)
+    told = error.code
+    if isinstance(error, InvalidGrant | TokenOver):
+        told = InvalidGrant.code
+    elif isinstance(error, BadSubjectToken):
+        told = InvalidRequest.code
+    body = OAuthError(told, error.message, error.code, error.message)
     return Response(
         msgspec.json.encode(body), status_of(error), media_type="application/json", headers=headers_for(error)
     )
@@ -176,6 +194,11 @@ def oauth_answer(error: AdmitError) -> Response:
 def _client_since(app: App, client_id: str | None) -> dict[str, int]:
     """What ends the token with the client's secret. `app` is the snapshot in which the client was let in."""
     return {} if client_id is None else {"client_since": app.clients[client_id].secret_changed_at}
+
+
+def _unproven(user: User, session: Session | None, client_id: str | None) -> dict[str, bool]:
+    """What ends a token without a session once the owner of the user's email has proven it."""
+    return {"unproven": True} if session is None and client_id and not user.email_verified else {}
 
 
 def _refresh_token(gateway: Gateway, session: Session | None) -> str | None:

@@ -2,26 +2,33 @@
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 from starlette.responses import Response
 
 from admit.accounts.alerts import Alert, alerts_for
 from admit.accounts.apps import App
 from admit.accounts.client_handover import CONNECT_CLIENT, NOBODY_HERE, may_connect
-from admit.accounts.devices import DeviceSent
-from admit.accounts.keys import PublicKey, parse_public_key
 from admit.clock import DAY_MS
 from admit.enrollment import redemptions, visits
 from admit.enrollment.admissions import Login
 from admit.enrollment.hopeless import hopeless
-from admit.errors import AdmitError, Forbidden, InvalidRequest, Refused, UnsupportedGrant
+from admit.errors import (
+    EMAIL_MISSING,
+    EMAIL_NOT_TRUSTED,
+    EMAIL_NOT_VERIFIED,
+    MAILED_CODES_OFF,
+    SIGN_IN_EXPIRED,
+    AdmitError,
+    Forbidden,
+    Refused,
+    UnsupportedGrant,
+)
 from admit.signin import client_credentials, refresh, spans
-from admit.signin.client_credentials import Claims, ClientItself
-from admit.signin.proof import Intent, Visit, scopes_of_person
+from admit.signin.client_credentials import ClientItself
+from admit.signin.proof import Visit, scopes_of_person
 from admit.signin.refresh import Refreshed, SignedRefresh
+from admit.web import forms, sso_grants
 from admit.web.device_headers import device_of
 from admit.web.operations import Call, Operation
 from admit.web.rate_limits import count_token
@@ -36,36 +43,17 @@ from admit.web.token_answers import (
     tokens_of_connecting,
     tokens_of_user,
 )
+from admit.web.token_requests import (
+    AUTHORIZATION_CODE,
+    TOKEN_EXCHANGE,
+    TokenRequest,
+    key_of,
+    needed,
+    read_token_request,
+)
 
 TOKEN_BYTES_MAX = 65_536
-
-
-class TokenRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """The fields of all grants; each grant asks for those that it needs. Others are ignored.
-
-    A client that cannot send `device` may send the headers X-Device-Id, X-Device-Label, X-Device-Platform.
-    """
-
-    grant_type: str
-    scopes: tuple[str, ...] = ()
-    public_key: str | None = None
-    device: DeviceSent | None = None
-    email: str | None = None
-    demo_user: str | None = None
-    enrollment_token: str | None = None
-    intent: Intent | None = None
-    otp: str | None = None
-    otp_id: str | None = None
-    client_id: str | None = None
-    client_secret: str | None = None
-    claims: Claims | None = None
-    expires_in: str | int | None = None
-    not_before: str | int | None = None
-    refresh_token: str | None = None
-    time_stamp: int | None = None
-    signing_algorithm: str | None = None
-    signature: str | None = None
-
+NO_MAILED_CODES = "This app does not sign people in by codes in mails. Choose another way to sign in."
 
 Grant = Callable[[Call, App, TokenRequest], Awaitable[Tokens | OtpSent]]
 
@@ -73,7 +61,7 @@ Grant = Callable[[Call, App, TokenRequest], Awaitable[Tokens | OtpSent]]
 async def post_token(call: Call) -> Response:
     """Finds the grant and lets it answer. What a grant refuses, it refuses in the form its clients expect."""
     try:
-        request = await call.json(TokenRequest)
+        request = await read_token_request(call)
         grant = GRANTS.get(request.grant_type)
         if grant is None:
             raise UnsupportedGrant(f"This server knows the grants {', '.join(GRANTS)}.")
@@ -92,6 +80,8 @@ async def _otp(call: Call, app: App, request: TokenRequest) -> Tokens | OtpSent:
     asks = request.otp is None and request.otp_id is None
     if request.scopes == (CONNECT_CLIENT,):
         return await (_mail_connect_code if asks else _redeem_connect_code)(call, app, request)
+    if not app.settings.mailed_codes:
+        raise Refused(NO_MAILED_CODES, code=MAILED_CODES_OFF)
     return await (_mail_code if asks else _redeem_code)(call, app, request)
 
 
@@ -100,7 +90,7 @@ async def _mail_code(call: Call, app: App, request: TokenRequest) -> OtpSent:
     gateway = call.gateway
     otp_id = await gateway.codes.start(
         app,
-        _needed(request.email, "email"),
+        needed(request.email, "email"),
         request.intent or "",
         call.address,
         hopeless=partial(hopeless, gateway.db),
@@ -112,10 +102,10 @@ async def _redeem_code(call: Call, app: App, request: TokenRequest) -> Tokens:
     gateway, device = call.gateway, device_of(call, request.device)
     proof = await gateway.codes.check(
         app,
-        otp_id=_needed(request.otp_id, "otp_id"),
-        otp=_needed(request.otp, "otp"),
+        otp_id=needed(request.otp_id, "otp_id"),
+        otp=needed(request.otp, "otp"),
         email=request.email,
-        public_key=_key(request),
+        public_key=key_of(request),
         scopes=request.scopes,
         intent=request.intent or "",
         address=call.address,
@@ -134,9 +124,9 @@ async def _enrollment_token(call: Call, app: App, request: TokenRequest) -> Toke
     gateway = call.gateway
     ticket = await gateway.enrollment_tokens.check(
         app,
-        _needed(request.enrollment_token, "enrollment_token"),
+        needed(request.enrollment_token, "enrollment_token"),
         device=device_of(call, request.device),
-        public_key=_key(request),
+        public_key=key_of(request),
         scopes=request.scopes,
         address=call.address,
     )
@@ -154,7 +144,7 @@ async def _enrollment_token(call: Call, app: App, request: TokenRequest) -> Toke
 
 async def _demo(call: Call, app: App, request: TokenRequest) -> Tokens:
     visit = await call.gateway.demo_users.visit(
-        app, _needed(request.demo_user, "demo_user"), _key(request), request.scopes, call.address
+        app, needed(request.demo_user, "demo_user"), key_of(request), request.scopes, call.address
     )
     return await _visit(call, app, visit)
 
@@ -169,16 +159,16 @@ async def _visit(call: Call, app: App, visit: Visit) -> Tokens:
 
 async def _mail_connect_code(call: Call, app: App, request: TokenRequest) -> OtpSent:
     """Whether the address may connect is said to nobody but its owner, who reads the mail."""
-    email = _needed(request.email, "email")
+    email = needed(request.email, "email")
     return OtpSent(await call.gateway.codes.start(app, email, "", call.address, use="connect"))
 
 
 async def _redeem_connect_code(call: Call, app: App, request: TokenRequest) -> Tokens:
     email = await call.gateway.codes.connect(
         app,
-        otp_id=_needed(request.otp_id, "otp_id"),
-        otp=_needed(request.otp, "otp"),
-        email=_needed(request.email, "email"),
+        otp_id=needed(request.otp_id, "otp_id"),
+        otp=needed(request.otp, "otp"),
+        email=needed(request.email, "email"),
         address=call.address,
     )
     if not may_connect(app, email):
@@ -199,7 +189,7 @@ async def _client_credentials(call: Call, app: App, request: TokenRequest) -> To
         client,
         request.claims,
         scopes=request.scopes,
-        public_key=_key(request),
+        public_key=key_of(request),
         address=call.address,
     )
     if isinstance(proof, ClientItself):
@@ -222,12 +212,12 @@ async def _client_credentials(call: Call, app: App, request: TokenRequest) -> To
 async def _refresh_token(call: Call, app: App, request: TokenRequest) -> Tokens:
     gateway = call.gateway
     signed = SignedRefresh(
-        refresh_token=_needed(request.refresh_token, "refresh_token"),
-        time_stamp=_needed(request.time_stamp, "time_stamp"),
-        signing_algorithm=_needed(request.signing_algorithm, "signing_algorithm"),
-        signature=_needed(request.signature, "signature"),
+        refresh_token=needed(request.refresh_token, "refresh_token"),
+        time_stamp=needed(request.time_stamp, "time_stamp"),
+        signing_algorithm=needed(request.signing_algorithm, "signing_algorithm"),
+        signature=needed(request.signature, "signature"),
         scopes=request.scopes,
-        new_key=_key(request),
+        new_key=key_of(request),
     )
     refreshed = await refresh.refresh(gateway.db, gateway.mint, gateway.clock, app, signed)
     await count_token(call, app, _bearer_of(refreshed))
@@ -258,17 +248,9 @@ GRANTS: dict[str, Grant] = {
     "client_credentials": _client_credentials,
     "refresh_token": _refresh_token,
     "urn:admit:enrollment-token": _enrollment_token,
+    AUTHORIZATION_CODE: sso_grants.authorization_code,
+    TOKEN_EXCHANGE: sso_grants.token_exchange,
 }
-
-
-def _needed(value: Any, name: str) -> Any:
-    if value is None:
-        raise InvalidRequest(f"{name} is missing.")
-    return value
-
-
-def _key(request: TokenRequest) -> PublicKey | None:
-    return None if request.public_key is None else parse_public_key(request.public_key)
 
 
 def _lifetime(request: TokenRequest, now: int) -> Lifetime:
@@ -285,6 +267,7 @@ OPERATIONS = (
         summary="Signs a person or an API client in, or refreshes a session",
         access="open",
         body=TokenRequest,
+        body_media_types=("application/json", forms.MEDIA_TYPE),
         body_bytes_max=TOKEN_BYTES_MAX,
         answer=Tokens | OtpSent,
         codes=(
@@ -296,6 +279,11 @@ OPERATIONS = (
             "USER_LOCKED",
             "DEVICE_LIMIT_REACHED",
             "WEBHOOK_ERROR",
+            MAILED_CODES_OFF,
+            SIGN_IN_EXPIRED,
+            EMAIL_MISSING,
+            EMAIL_NOT_VERIFIED,
+            EMAIL_NOT_TRUSTED,
             "token_used",
             "token_expired",
             "token_revoked",
@@ -303,6 +291,8 @@ OPERATIONS = (
             Forbidden.code,
             "not_an_owner",
             "client_expired",
+            "exchange_off",
+            "invalid_target",
             UnsupportedGrant.code,
         ),
     ),

@@ -3,20 +3,21 @@
 Source: the Dexie Cloud contract (docs/compat.md); RFC 7662 (introspection); RFC 7517 §5 (key sets).
 """
 
-from typing import Any
-from urllib.parse import parse_qsl
+from typing import Any, Literal
 
 import msgspec
 from starlette.responses import Response
 
+from admit.accounts.providers import Provider
 from admit.errors import InvalidRequest, InvalidToken
 from admit.signin import client_credentials
+from admit.web import forms
 from admit.web.bearer import holder, still_stands
+from admit.web.forms import read_form
 from admit.web.operations import Call, Operation, read_body
 from admit.web.rate_limits import count_rest
 
 FORM_BYTES_MAX = 32_768
-FORM_FIELDS_MAX = 20
 KEYS_CACHE_SECONDS = 300
 
 
@@ -27,10 +28,30 @@ class Valid(msgspec.Struct, frozen=True):
     claims: msgspec.Raw
 
 
+ShownType = Literal["google", "github", "microsoft", "apple", "custom-oauth2"]
+
+_SHOWN_TYPES: dict[str, ShownType] = {
+    "google": "google",
+    "github": "github",
+    "microsoft": "microsoft",
+    "apple": "apple",
+}
+
+
+class ShownProvider(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """A provider as the addon shows it: a button with an icon that it has itself, or `iconUrl`."""
+
+    type: ShownType
+    name: str
+    display_name: str
+    icon_url: str = ""
+    scopes: tuple[str, ...] = ()
+
+
 class AuthProviders(msgspec.Struct, frozen=True, rename="camel"):
     """How people may sign in."""
 
-    providers: tuple[dict[str, Any], ...]
+    providers: tuple[ShownProvider, ...]
     otp_enabled: bool
 
 
@@ -52,7 +73,7 @@ async def validate(call: Call) -> Response:
 async def introspect(call: Call) -> Response:
     """RFC 7662 §2, for API clients of the app. Anything but a live token of this app is `active: false`."""
     app = await call.app()
-    form = _form(await read_body(call.request, call.operation.body_bytes_max))
+    form = read_form(await read_body(call.request, call.operation.body_bytes_max))
     presented = client_credentials.credentials_of(
         form.get("client_id"), form.get("client_secret"), call.header("authorization")
     )
@@ -75,8 +96,9 @@ async def introspect(call: Call) -> Response:
 
 async def auth_providers(call: Call) -> Response:
     """What the addon asks before every login that names no method."""
-    await call.app()
-    return call.answer(AuthProviders((), otp_enabled=True))
+    app = await call.app()
+    providers = tuple(_shown(provider) for provider in app.providers.values())
+    return call.answer(AuthProviders(providers, otp_enabled=app.settings.mailed_codes))
 
 
 async def keys(call: Call) -> Response:
@@ -87,17 +109,14 @@ async def keys(call: Call) -> Response:
     )
 
 
-def _form(body: bytes) -> dict[str, str]:
-    """An application/x-www-form-urlencoded body. RFC 6749 §3.1: no name stands twice."""
-    try:
-        pairs = parse_qsl(
-            body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=FORM_FIELDS_MAX
-        )
-    except ValueError:
-        raise InvalidRequest("The body is not application/x-www-form-urlencoded.") from None
-    if len(dict(pairs)) < len(pairs):
-        raise InvalidRequest("A name stands twice in the body.")
-    return dict(pairs)
+def _shown(provider: Provider) -> ShownProvider:
+    return ShownProvider(
+        type=_SHOWN_TYPES.get(provider.type, "custom-oauth2"),
+        name=provider.name,
+        display_name=provider.display_name,
+        icon_url=provider.icon_url,
+        scopes=provider.scopes,
+    )
 
 
 OPERATIONS = (
@@ -117,7 +136,7 @@ OPERATIONS = (
         summary="Token introspection (RFC 7662)",
         access="open",
         body=dict[str, str],
-        body_media_types=("application/x-www-form-urlencoded",),
+        body_media_types=(forms.MEDIA_TYPE,),
         body_bytes_max=FORM_BYTES_MAX,
         answer=dict[str, Any],
         codes=("invalid_client",),
