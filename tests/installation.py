@@ -42,13 +42,14 @@ class Installation:
             **self.settings,
         }
 
-    def admit(self, *words: str) -> Any:
-        """Runs one command and returns what it printed as JSON."""
+    def admit(self, *words: str, typed: str = "") -> Any:
+        """Runs one command, to which `typed` is typed, and returns what it printed as JSON."""
         done = subprocess.run(
             [sys.executable, "-m", "admit", *words, "--json"],
             env=self.environment,
             cwd=self.folder,
             check=True,
+            input=typed.encode(),
             stdout=subprocess.PIPE,
         )
         return json.loads(done.stdout) if done.stdout.strip() else None

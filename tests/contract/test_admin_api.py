@@ -22,6 +22,16 @@ DEFAULTS = {
     "count_derived_devices": True,
     "session_idle_days": 0,
     "enrollment_link": "",
+    "mailed_codes": True,
+    "sso_any_network": False,
+}
+EVERYBODY_ON_TRIAL = {
+    "kind": "eval",
+    "domains": [],
+    "url": "",
+    "timeout_seconds": 5.0,
+    "on_failure": "refuse",
+    "payload": "contract",
 }
 
 
@@ -51,12 +61,14 @@ async def test_new_app_is_shown_whole_and_without_secrets(served: Served) -> Non
         "app_id": "",
         "database_url": f"{served.gateway.settings.public_url}/notes",
         "user_ids": "email",
-        "policy": {"kind": "eval", "domains": [], "url": "", "timeout_seconds": 5.0, "on_failure": "refuse"},
+        "policy": EVERYBODY_ON_TRIAL,
         "policy_version": 1,
+        "policies": {},
         "settings": DEFAULTS,
         "owners": [OWNER],
         "origins": [],
         "clients": [],
+        "providers": [],
         "created_at": 0,
     }
     assert b"whsec_" not in shown.body
@@ -153,7 +165,8 @@ async def test_policy_is_shown_put_in_force_and_counted(served: Served) -> None:
     assert (await api(served, "GET", "apps/notes/policy")).json["version"] == 1
     hook = {"kind": "webhook", "url": "http://127.0.0.1:9/decide", "timeout_seconds": 2, "on_failure": "eval"}
     put = (await api(served, "PUT", "apps/notes/policy", hook)).json
-    assert (put["policy"], put["version"]) == (hook | {"domains": [], "timeout_seconds": 2.0}, 2)
+    in_force = EVERYBODY_ON_TRIAL | hook | {"timeout_seconds": 2.0}
+    assert (put["policy"], put["version"], put["own"]) == (in_force, 2, True)
     assert put["hook_secret"] is None
     shown = (await api(served, "GET", "apps/notes/policy?secret=true")).json
     assert shown["hook_secret"].startswith("whsec_")
@@ -207,6 +220,7 @@ async def test_simulation_says_what_would_happen_and_changes_nothing(served: Ser
     tried = {"kind": "webhook", "url": "https://hooks.example.com/x"}
     asked = await simulated(served, email="new@example.com", policy=tried)
     assert (asked["outcome"], asked["url"]) == ("ask", "https://hooks.example.com/x")
+    assert asked["told"] == {"userId": "new@example.com", "email": "new@example.com"}
     assert served.mails == []
     assert (await api(served, "GET", f"apps/{app.name}/admissions")).json["admissions"] == []
     assert (await api(served, "GET", "apps/notes/policy")).json["policy"]["kind"] == "domains"

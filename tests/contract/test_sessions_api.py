@@ -111,6 +111,7 @@ async def test_list_has_every_documented_member(api: Api) -> None:
         "enrolled": True,
         "locked": False,
         "devices_max": None,
+        "way_in": "client_credentials",
         "sessions_more": False,
     }
     now = session["created_at"]
@@ -175,6 +176,7 @@ async def test_user_without_a_device_has_nulls(api: Api) -> None:
         "enrolled": False,
         "locked": False,
         "devices_max": None,
+        "way_in": "api",
         "sessions": [],
         "sessions_more": False,
     }

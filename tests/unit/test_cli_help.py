@@ -44,6 +44,7 @@ HARMFUL = (
     "delete",
     "deactivate",
     "wipe",
+    "unlink",
     "restored",
     "server-reset",
     "template-reset",
@@ -159,7 +160,7 @@ print(sorted({heavy!r} & set(sys.modules)), file=sys.stderr)
         ),
         (
             ["policy", "set", "notes", "eval", "--timeout", "5s"],
-            "--timeout and --on-failure belong to the policy webhook, not to eval.",
+            "--timeout, --on-failure and --payload belong to the policy webhook, not to eval.",
         ),
         (["policy", "set", "notes", "prod", "x"], "The policy prod takes no value, but 'x' was given."),
         (

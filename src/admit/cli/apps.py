@@ -11,7 +11,7 @@ from admit.cli.output import Column, Facts
 from admit.cli.values import listed, moment
 
 if TYPE_CHECKING:
-    from admit.web.admin_types import AppView, SeatsView
+    from admit.web.admin_types import AppView, SeatsView, WaySeats
 
 apps = group(
     "app",
@@ -96,14 +96,30 @@ def seats(
     recount: Annotated[
         bool, typer.Option("--recount", help="Count the users, and correct the number where it is wrong.")
     ] = False,
+    way_in: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            metavar="WAY",
+            help="The seats of who first came this way: email_code, client_credentials, api, import, or the "
+            "name of a provider. They are seats of the app, too.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Shows how many production users an app has and may have, or sets how many it may have.
 
     Who is deactivated or deleted gives a seat back; who has expired keeps it.
+
+    \b
+      admit app seats notes                     who has how many
+      admit app seats notes 50                  50 for the whole app
+      admit app seats notes 10 --for google     of them 10 for who signs in with google
+      admit app seats notes none --for google   as many for them as the app has
     """
     from admit.web.admin_types import NewSeats, SeatsRecount, SeatsView
 
-    where = target("apps", app, "seats")
+    where = target("apps", app, "seats", **{"for": way_in})
     if limit is not None or when_full is not None:
         now = terminal.call("GET", where, None, SeatsView)
         new = NewSeats(
@@ -111,7 +127,9 @@ def seats(
         )
         terminal.call("PUT", where, new, SeatsView)
     if recount:
-        counted = terminal.call("POST", target("apps", app, "seats", "count"), None, SeatsRecount)
+        counted = terminal.call(
+            "POST", target("apps", app, "seats", "count", **{"for": way_in}), None, SeatsRecount
+        )
         terminal.out.one(counted, [*_seat_facts(counted), ("corrected by", f"{counted.drift:+}")])
     else:
         found = terminal.call("GET", where, None, SeatsView)
@@ -131,7 +149,14 @@ def _seat_facts(seats: "SeatsView") -> Facts:
         ("taken", str(seats.taken)),
         ("limit", "none" if seats.limit is None else str(seats.limit)),
         ("when full", seats.when_full),
+        *((f"by {way.way_in}", _way_facts(way)) for way in seats.by_way_in),
     ]
+
+
+def _way_facts(way: "WaySeats") -> str:
+    if way.limit is None:
+        return f"{way.taken}, no limit"
+    return f"{way.taken} of {way.limit}, when full {way.when_full}"
 
 
 @command(apps, "rename", example="admit app rename notes journal")
@@ -190,6 +215,8 @@ def _facts(app: "AppView") -> Facts:
         ("former names", listed(app.former_names, none="none")),
         ("hosts", listed(app.hosts, none="none")),
         ("policy", in_words(app.policy)),
+        *((f"policy for {way}", in_words(policy)) for way, policy in app.policies.items()),
+        ("providers", listed(app.providers, none="none")),
         ("user ids", app.user_ids),
         ("owners", listed(app.owners, none="none")),
         ("origins", listed(app.origins, none="none")),

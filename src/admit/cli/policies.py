@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Annotated, Literal, assert_never
 
+import msgspec
 import typer
 
 from admit.cli.command import AppName, Refusal, Terminal, Yes, command, duration_option, group
@@ -9,7 +10,7 @@ from admit.cli.connection import target
 from admit.cli.values import duration, listed, parse_list
 
 if TYPE_CHECKING:
-    from admit.accounts.apps import PolicySetting
+    from admit.accounts.app_settings import PolicySetting
     from admit.cli.output import Facts
     from admit.web.admin_types import SimulationResult
 
@@ -22,7 +23,18 @@ policies = group(
 
 Kind = Literal["eval", "prod", "reject", "domains", "webhook"]
 OnFailure = Literal["refuse", "eval"]
+Payload = Literal["contract", "full"]
 Intent = Literal["login", "register"]
+
+For = Annotated[
+    str | None,
+    typer.Option(
+        "--for",
+        metavar="WAY",
+        help="Only of who comes this way: email_code, client_credentials, or the name of a provider.",
+        show_default=False,
+    ),
+]
 
 
 @command(policies, "set", example="admit policy set notes webhook https://example.com/decide --timeout 5s")
@@ -46,6 +58,15 @@ def set_policy(
             show_default=False,
         ),
     ] = None,
+    payload: Annotated[
+        Payload | None,
+        typer.Option(
+            help="webhook: what it is told: userId and email (contract, the default), or all that is known "
+            "of the sign-in, with what a provider says of the person (full).",
+            show_default=False,
+        ),
+    ] = None,
+    way_in: For = None,
 ) -> None:
     """Sets the rule for people whom an app does not know. It holds from the next sign-in.
 
@@ -55,12 +76,14 @@ def set_policy(
       admit policy set notes domains example.com,acme.org  who proves an email there
       admit policy set notes webhook URL                   whom your web hook says
       admit policy set notes reject                        nobody
+      admit policy set notes prod --for google             who comes by google, everybody
     """
     from admit.web.admin_types import PolicyView
 
-    setting = _setting(kind, value or [], timeout, on_failure)
-    answer = terminal.call("PUT", target("apps", app, "policy"), setting, PolicyView)
-    terminal.out.done(answer, f"The policy of {app} is {in_words(answer.policy)}.")
+    setting = _setting(kind, value or [], timeout, on_failure, payload)
+    answer = terminal.call("PUT", _policy_of(app, way_in), setting, PolicyView)
+    whose = f"{app} for {way_in}" if way_in else app
+    terminal.out.done(answer, f"The policy of {whose} is {in_words(answer.policy)}.")
     if kind == "webhook":
         terminal.out.note(
             f"Its calls are signed (Standard Webhooks): `admit policy show {app} --secret` shows the secret."
@@ -74,16 +97,42 @@ def show(
     secret: Annotated[
         bool, typer.Option("--secret", help="Show the secret that signs the calls of a web hook, too.")
     ] = False,
+    way_in: For = None,
 ) -> None:
-    """Shows the rule for people whom an app does not know."""
+    """Shows the rule for people whom an app does not know, and for ways in that have one of their own."""
     from admit.web.admin_types import PolicyView
 
-    where = target("apps", app, "policy", secret="true" if secret else None)
-    answer = terminal.call("GET", where, None, PolicyView)
-    facts = [("policy", in_words(answer.policy)), ("version", str(answer.version))]
+    answer = terminal.call("GET", _policy_of(app, way_in, secret=secret), None, PolicyView)
+    facts = [("policy", in_words(answer.policy))]
+    if way_in is None:
+        facts += [(f"for {way}", in_words(policy)) for way, policy in answer.policies.items()]
+    else:
+        facts.append(("of", f"{way_in} alone" if answer.own else f"{app}: {way_in} has none of its own"))
+    facts.append(("version", str(answer.version)))
     if answer.hook_secret:
         facts.append(("hook secret", answer.hook_secret))
     terminal.out.one(answer, facts)
+
+
+@command(policies, "unset", example="admit policy unset notes --for google")
+def unset(
+    terminal: Terminal,
+    app: AppName,
+    way_in: Annotated[
+        str,
+        typer.Option(
+            "--for",
+            metavar="WAY",
+            help="Which way in: email_code, client_credentials, or the name of a provider.",
+            show_default=False,
+        ),
+    ],
+) -> None:
+    """Takes a way in the rule of its own: that of the app holds for it again, from the next sign-in."""
+    from admit.web.admin_types import PolicyView
+
+    answer = terminal.call("DELETE", _policy_of(app, way_in), None, PolicyView)
+    terminal.out.done(answer, f"For {way_in} holds the policy of {app} again: {in_words(answer.policy)}.")
 
 
 @command(policies, "simulate", example="admit policy simulate notes --email new@example.com")
@@ -94,7 +143,10 @@ def simulate(
         str, typer.Option(metavar="EMAIL", help="The email of the person to imagine.", show_default=False)
     ],
     unverified: Annotated[
-        bool, typer.Option("--unverified", help="Imagine that they have not proved the email.")
+        bool,
+        typer.Option(
+            "--unverified", help="Imagine that neither they nor the provider have proved the email."
+        ),
     ] = False,
     user_id: Annotated[
         str | None,
@@ -102,6 +154,28 @@ def simulate(
     ] = None,
     intent: Annotated[
         Intent | None, typer.Option(help="What the client says that they want.", show_default=False)
+    ] = None,
+    way_in: Annotated[
+        str,
+        typer.Option(
+            "--for", metavar="WAY", help="How they come: also client_credentials, or the name of a provider."
+        ),
+    ] = "email_code",
+    subject: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID", help="Who they are at the provider; somebody new by default.", show_default=False
+        ),
+    ] = None,
+    claims: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--claim",
+            metavar="NAME=VALUE",
+            help="What the provider says of them, as it names it: hd=example.com, 'groups=[\"staff\"]'. The "
+            "value is read as JSON where it is JSON. As often as you like.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
     """Says what would happen to a person at the door, and why. Asks nobody and changes nothing."""
@@ -112,6 +186,9 @@ def simulate(
         user_id=user_id,
         email_verified=not unverified,
         intent=intent or "",
+        way_in=way_in,
+        subject=subject or "",
+        claims=dict(map(_claim, claims or ())),
     )
     result = terminal.call("POST", target("apps", app, "policy", "simulation"), body, SimulationResult)
     terminal.out.one(result, _outcome(result))
@@ -145,18 +222,39 @@ def in_words(policy: "PolicySetting") -> str:
         case "webhook":
             failure = "nobody comes in" if policy.on_failure == "refuse" else "everybody does, on trial"
             limit = duration(policy.timeout_seconds)
-            return f"webhook ({policy.url} decides within {limit}; when it fails, {failure})"
+            told = ", told all that is known" if policy.payload == "full" else ""
+            return f"webhook ({policy.url} decides within {limit}{told}; when it fails, {failure})"
         case _:
             assert_never(policy.kind)
 
 
-def _setting(
-    kind: Kind, value: list[str], timeout: float | None, on_failure: OnFailure | None
-) -> "PolicySetting":
-    from admit.accounts.apps import PolicySetting
+def _policy_of(app: str, way_in: str | None, *, secret: bool = False) -> str:
+    return target("apps", app, "policy", **{"for": way_in, "secret": "true" if secret else None})
 
-    if kind != "webhook" and (timeout is not None or on_failure is not None):
-        raise Refusal(f"--timeout and --on-failure belong to the policy webhook, not to {kind}.", 2)
+
+def _claim(text: str) -> tuple[str, object]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise Refusal(f"{text!r} is no claim. Write it like hd=example.com", 2)
+    try:
+        return name, msgspec.json.decode(value)
+    except (msgspec.MsgspecError, UnicodeError):
+        return name, value
+
+
+def _setting(
+    kind: Kind,
+    value: list[str],
+    timeout: float | None,
+    on_failure: OnFailure | None,
+    payload: Payload | None,
+) -> "PolicySetting":
+    from admit.accounts.app_settings import PolicySetting
+
+    if kind != "webhook" and (timeout, on_failure, payload) != (None, None, None):
+        raise Refusal(
+            f"--timeout, --on-failure and --payload belong to the policy webhook, not to {kind}.", 2
+        )
     match kind:
         case "eval" | "prod" | "reject":
             if value:
@@ -176,6 +274,7 @@ def _setting(
                 url=value[0],
                 timeout_seconds=plain.timeout_seconds if timeout is None else timeout,
                 on_failure=plain.on_failure if on_failure is None else on_failure,
+                payload=plain.payload if payload is None else payload,
             )
         case _:
             assert_never(kind)
@@ -191,8 +290,14 @@ def _outcome(result: "SimulationResult") -> "Facts":
             said = f"depends on {result.url}"
         case _:
             assert_never(result.outcome)
-    facts = [("who", result.user_id), ("known", "yes" if result.known else "no"), ("outcome", said)]
+    facts = [
+        ("who", result.user_id or "nobody"),
+        ("known", "yes" if result.known else "no"),
+        ("outcome", said),
+    ]
     if result.message:
         facts.append(("told", result.message))
+    if result.told is not None:
+        facts.append(("it is told", msgspec.json.encode(result.told).decode()))
     facts.append(("why", result.reason))
     return facts

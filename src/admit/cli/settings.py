@@ -20,6 +20,7 @@ settings = group(
 
 NONE = "none"
 WhenFull = Literal["refuse", "lock"]
+OnOff = Literal["on", "off"]
 
 
 T = TypeVar("T")
@@ -88,6 +89,24 @@ EnrollmentLink = Annotated[
         show_default=False,
     ),
 ]
+MailedCodes = Annotated[
+    OnOff | None,
+    typer.Option(
+        metavar="on|off",
+        help="Whether people may sign in by a code that is mailed to them. Owners can always connect.",
+        show_default=False,
+    ),
+]
+AnyNetwork = Annotated[
+    OnOff | None,
+    typer.Option(
+        "--sso-any-network",
+        metavar="on|off",
+        help="Whether who comes back from a provider may go on in another network, such as from a phone that "
+        "changes from Wi-Fi to mobile. Off protects people from being signed in as somebody else.",
+        show_default=False,
+    ),
+]
 
 
 @command(settings, "show", example="admit setting show notes")
@@ -111,6 +130,8 @@ def set_settings(
     count_derived: CountDerived = None,
     idle_days: IdleDays = None,
     enrollment_link: EnrollmentLink = None,
+    mailed_codes: MailedCodes = None,
+    sso_any_network: AnyNetwork = None,
 ) -> None:
     """Changes settings of an app. What is not named stays as it is.
 
@@ -128,15 +149,25 @@ def set_settings(
         count_derived_devices=_given(count_derived),
         session_idle_days=_number("--idle-days", idle_days),
         enrollment_link="" if enrollment_link == NONE else _given(enrollment_link),
+        mailed_codes=_is_on(mailed_codes),
+        sso_any_network=_is_on(sso_any_network),
     )
     if change == SettingsChange():
         raise Refusal(f"Which setting? E.g. admit setting set {app} --eval-days 14", 2)
     answer = terminal.call("POST", target("apps", app, "settings"), change, AppView)
     terminal.out.one(answer.settings, _facts(answer.settings))
+    if mailed_codes == "off" and not answer.providers:
+        terminal.out.note(
+            f"{app} has no provider either, so that nobody can sign in now: admit provider add {app} TYPE"
+        )
 
 
 def _given(value: T | None) -> T | UnsetType:
     return UNSET if value is None else value
+
+
+def _is_on(value: OnOff | None) -> bool | UnsetType:
+    return UNSET if value is None else value == "on"
 
 
 def _number(option: str, value: str | None) -> int | UnsetType:
@@ -154,6 +185,7 @@ def _facts(settings: "AppSettings") -> "Facts":
     templates = settings.mail_templates
     return [
         ("eval days", str(settings.eval_days)),
+        ("mailed codes", "on" if settings.mailed_codes else "off"),
         ("codes go to", "whom the policy may let in" if settings.refuse_hopeless_at_step_1 else "everybody"),
         ("mail sender", settings.mail_sender or "the server's"),
         ("mail templates", f"its own: {templates.subject}" if templates else "the server's"),
@@ -166,6 +198,10 @@ def _facts(settings: "AppSettings") -> "Facts":
             else "never for being idle",
         ),
         ("enrollment link", settings.enrollment_link or "the first origin of the app"),
+        (
+            "back from a provider",
+            "in any network" if settings.sso_any_network else "in the same network only",
+        ),
     ]
 
 

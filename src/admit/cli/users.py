@@ -87,6 +87,7 @@ def show(terminal: Terminal, app: AppName, user_id: UserId) -> None:
             f"{user.email} ({'verified' if user.email_verified else 'not verified'})" if user.email else "",
         ),
         ("type", user.type),
+        ("came by", user.way_in),
         ("license", user.license),
         ("trial", f"{user.eval_days_left} of {user.eval_days_max} active days left"),
         ("valid until", moment(user.valid_until) or "no end"),

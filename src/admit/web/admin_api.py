@@ -207,10 +207,12 @@ def view_of(gateway: Gateway, app: App) -> AppView:
         user_ids=app.user_ids,
         policy=app.policy,
         policy_version=app.policy_version,
+        policies=dict(app.policies),
         settings=app.settings,
         owners=sorted(app.owners),
         origins=sorted(app.origins),
         clients=sorted(app.clients),
+        providers=list(app.providers),
         created_at=app.created_at,
     )
 

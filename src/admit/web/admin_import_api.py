@@ -26,7 +26,7 @@ async def _try_out(gateway: Gateway, app: App, changes: list[UserChange]) -> Use
 
     def find(tx: Transaction) -> Plan:
         spelled = in_one_spelling(app, changes)
-        return plan(tx, app.app_id, spelled, eval_days=app.settings.eval_days, now=now)
+        return plan(tx, app.app_id, spelled, eval_days=app.settings.eval_days, now=now, source="import")
 
     planned = await gateway.db.read(find)
     return _outcome(app, changes, len(planned.newcomers), len(planned.changed), planned.rejected)

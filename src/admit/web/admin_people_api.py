@@ -1,5 +1,6 @@
 """/api/apps/{app}/users and …/admissions: who lives here, and how it was decided."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
@@ -9,12 +10,12 @@ from admit.accounts import user_pages, users
 from admit.accounts.apps import App
 from admit.accounts.licenses import license_of
 from admit.accounts.user_changes import CHANGES_MAX, Rejected, Written
-from admit.accounts.user_deletion import delete_user
 from admit.accounts.user_edits import UserChange
 from admit.accounts.user_pages import Sort
 from admit.accounts.users import NEVER, User, UserType
 from admit.enrollment import ledger
 from admit.enrollment.creations import write_users
+from admit.enrollment.departures import delete_person
 from admit.enrollment.ledger import LedgerRow
 from admit.errors import InvalidRequest, NotFound, TooLarge
 from admit.gateway import Gateway
@@ -31,6 +32,7 @@ from admit.web.admin_types import (
 from admit.web.operations import Call
 from admit.web.operator_access import admin, permitted_app
 from admit.web.users_api import Ok, refusal_of
+from admit.web.ways_in import WayIn
 
 
 class UsersQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,9 +48,10 @@ class UsersQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AdmissionsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which decisions: older than `before`, of the person `user`."""
+    """Which decisions: older than `before`, of the person `user`, of who came by `way_in`."""
 
     user: Text | None = None
+    way_in: WayIn | None = None
     before: Text | None = None
     limit: PageSize = PAGE_SIZE
 
@@ -91,7 +94,7 @@ async def show_app_user(call: Call) -> Response:
 async def delete_app_user(call: Call) -> Response:
     """Deletes a person with everything about them."""
     app = await permitted_app(call)
-    if not await delete_user(call.gateway.db, app.app_id, call.param("user_id"), call.gateway.clock()):
+    if not await delete_person(call.gateway.db, app.app_id, call.param("user_id"), call.gateway.clock()):
         raise _unknown()
     return call.done()
 
@@ -112,7 +115,10 @@ async def list_admissions(call: Call) -> Response:
     before = None if query.before is None else _place_of(query.before)
 
     def find(tx: Transaction) -> AdmissionPage:
-        return _ledger_page(tx, app.app_id, before, query.limit, query.user)
+        rows = ledger.ledger_page(
+            tx, app.app_id, before, query.limit, user_id=query.user, way_in=query.way_in
+        )
+        return _ledger_page(rows, query.limit)
 
     return call.answer(await call.gateway.db.read(find))
 
@@ -171,13 +177,11 @@ def _view(user: User, now: int) -> UserView:
         deactivated_at=user.deactivated_at,
         locked_at=user.locked_at,
         devices_max=user.devices_max,
+        way_in=user.way_in,
     )
 
 
-def _ledger_page(
-    tx: Transaction, app_id: str, before: tuple[int, str] | None, limit: int, user_id: str | None
-) -> AdmissionPage:
-    rows = ledger.ledger_page(tx, app_id, before, limit, user_id=user_id)
+def _ledger_page(rows: Sequence[LedgerRow], limit: int) -> AdmissionPage:
     full = len(rows) == min(limit, ledger.PAGE_ROWS_MAX)
     return AdmissionPage(
         admissions=[_admission(row) for row in rows],
@@ -186,7 +190,8 @@ def _ledger_page(
 
 
 def _admission(row: LedgerRow) -> AdmissionView:
-    return AdmissionView(**msgspec.structs.asdict(row))
+    claims = msgspec.json.decode(row.claims) if row.claims else None
+    return AdmissionView(**msgspec.structs.asdict(row) | {"claims": claims})
 
 
 def _place_of(before: str) -> tuple[int, str]:

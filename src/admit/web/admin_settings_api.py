@@ -26,6 +26,8 @@ class SettingsChange(
     count_derived_devices: bool | UnsetType = UNSET
     session_idle_days: int | UnsetType = UNSET
     enrollment_link: str | UnsetType = UNSET
+    mailed_codes: bool | UnsetType = UNSET
+    sso_any_network: bool | UnsetType = UNSET
 
 
 async def change_some_settings(call: Call) -> Response:

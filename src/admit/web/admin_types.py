@@ -1,9 +1,10 @@
 """What the admin API takes and gives. Times are UTC milliseconds; a list that can grow is paged."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
+from admit.accounts.app_settings import Payload
 from admit.accounts.apps import AppSettings, ClientState, PolicySetting, UserIds
 from admit.accounts.seats import LIMIT_MAX as SEATS_MAX
 from admit.accounts.user_changes import CHANGES_MAX
@@ -20,7 +21,11 @@ Text = Annotated[str, msgspec.Meta(max_length=1_000)]
 
 
 class AppView(msgspec.Struct, frozen=True, kw_only=True):
-    """One app, without its secrets. `database_url` is what its clients are configured with."""
+    """One app, without its secrets. `database_url` is what its clients are configured with.
+
+    `policies` are those of ways in that have a rule of their own, `providers` the names of those of single
+    sign-on.
+    """
 
     name: str
     former_names: list[str]
@@ -30,10 +35,12 @@ class AppView(msgspec.Struct, frozen=True, kw_only=True):
     user_ids: UserIds
     policy: PolicySetting
     policy_version: int
+    policies: dict[str, PolicySetting]
     settings: AppSettings
     owners: list[str]
     origins: list[str]
     clients: list[str]
+    providers: list[str]
     created_at: int
 
 
@@ -113,10 +120,17 @@ class ClientSecret(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PolicyView(msgspec.Struct, frozen=True, kw_only=True):
-    """The rule for unknown people. `hook_secret` signs the calls of a web hook (Standard Webhooks)."""
+    """The rule for unknown people who come by `way_in`; "": who comes by any that has no rule of its own.
+
+    `own` False: this way in has none. `policies` are those that do, whichever was asked for. `hook_secret`
+    signs the calls of a web hook (Standard Webhooks).
+    """
 
     policy: PolicySetting
     version: int
+    way_in: str = ""
+    own: bool = True
+    policies: dict[str, PolicySetting]
     hook_secret: str | None = None
 
 
@@ -128,15 +142,27 @@ class NewSettings(AppSettings, frozen=True, kw_only=True, forbid_unknown_fields=
     """The settings of an app, as they are to be: what is left out gets its default."""
 
 
-class SeatsView(msgspec.Struct, frozen=True, kw_only=True):
-    """The seats of an app: `taken` by production users, of `limit`; None: as many as come.
+class WaySeats(msgspec.Struct, frozen=True, kw_only=True):
+    """The seats of those who first came to an app by one way in."""
 
-    `when_full`: whether a newcomer for whom none is left is refused, or admitted as eval.
-    """
-
+    way_in: str
     taken: int
     limit: int | None
     when_full: Literal["refuse", "eval"]
+
+
+class SeatsView(msgspec.Struct, frozen=True, kw_only=True):
+    """The seats of an app: `taken` by production users, of `limit`; None: as many as come.
+
+    `when_full`: whether a newcomer for whom none is left is refused, or admitted as eval. `way_in`: only
+    those of people who first came by it; "": of all, and then `by_way_in` has those of each.
+    """
+
+    way_in: str = ""
+    taken: int
+    limit: int | None
+    when_full: Literal["refuse", "eval"]
+    by_way_in: list[WaySeats] = []
 
 
 class NewSeats(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -153,17 +179,24 @@ class SeatsRecount(SeatsView, frozen=True, kw_only=True):
 
 
 class Simulation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An unknown person to imagine, and the policy to try; None: the one in force."""
+    """An unknown person to imagine, and the policy to try; None: the one in force for their `way_in`.
+
+    By a provider they come with what it says of them: their `subject`, an `email` that it says is verified
+    or not, and `claims` as it names them.
+    """
 
     email: Text = ""
     user_id: Text | None = None
     email_verified: bool = True
     intent: Literal["", "login", "register"] = ""
+    way_in: Text = "email_code"
+    subject: Annotated[str, msgspec.Meta(max_length=255)] = ""
+    claims: dict[str, Any] = {}
     policy: NewPolicy | None = None
 
 
 class SimulationResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What would happen. `ask`: the web hook at `url` would decide; nothing has been asked."""
+    """What would happen. `ask`: the web hook at `url` would decide, and be told `told`; nobody was asked."""
 
     outcome: Literal["admit", "refuse", "ask"]
     reason: str
@@ -175,12 +208,15 @@ class SimulationResult(msgspec.Struct, frozen=True, kw_only=True):
     url: str | None = None
     timeout_seconds: float | None = None
     on_failure: Literal["refuse", "eval"] | None = None
+    payload: Payload | None = None
+    told: dict[str, Any] | None = None
 
 
 class UserView(msgspec.Struct, frozen=True, kw_only=True):
     """One person of an app, as operators see them. None: never, not known, or without end.
 
-    `devices_max` None: as many as the app allows; 0: any number.
+    `devices_max` None: as many as the app allows; 0: any number. `way_in`: by which they first came, a
+    method of signing in, the name of a provider, `api` or `import`.
     """
 
     user_id: str
@@ -200,6 +236,7 @@ class UserView(msgspec.Struct, frozen=True, kw_only=True):
     deactivated_at: int | None
     locked_at: int | None
     devices_max: int | None
+    way_in: str
 
 
 class UserImport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -235,11 +272,17 @@ class UserPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AdmissionView(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of the ledger: a decision about an unknown person, or one that is still open."""
+    """One row of the ledger: a decision about an unknown person, or one that is still open.
+
+    `way_in`: the method, the name of the provider, or `import`. `claims`: what is kept of what the provider
+    said; None: they came without one, or have been deleted since.
+    """
 
     admission_id: str
     user_id: str
     method: str
+    way_in: str
+    claims: dict[str, Any] | None
     policy: str
     policy_version: int
     input_digest: str

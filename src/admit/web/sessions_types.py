@@ -139,7 +139,8 @@ class SessionView(msgspec.Struct, frozen=True, kw_only=True):
 
 class UserWithSessions(msgspec.Struct, frozen=True, kw_only=True):
     """A user with their newest sessions; `sessions_more`: there are older ones, which the list of their
-    sessions has. `devices_max`: how many devices at once, null as the app has it, 0 any number."""
+    sessions has. `devices_max`: how many devices at once, null as the app has it, 0 any number. `way_in`: by
+    which they first came, a method of signing in, the name of a provider, `api` or `import`."""
 
     id: str
     user_id: str
@@ -150,6 +151,7 @@ class UserWithSessions(msgspec.Struct, frozen=True, kw_only=True):
     enrolled: bool
     locked: bool
     devices_max: int | None
+    way_in: str
     sessions: list[SessionView]
     sessions_more: bool
 
@@ -238,6 +240,7 @@ def user_view(holder: Holder) -> UserWithSessions:
         enrolled=holder.enrolled,
         locked=user.locked_at is not None,
         devices_max=user.devices_max,
+        way_in=user.way_in,
         sessions=[session_view(each) for each in holder.sessions],
         sessions_more=holder.sessions_more,
     )

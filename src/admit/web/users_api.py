@@ -10,12 +10,12 @@ from admit.accounts import user_pages, users
 from admit.accounts.apps import App
 from admit.accounts.tokens import AccessClaims
 from admit.accounts.user_changes import CHANGES_MAX, Rejected, Written
-from admit.accounts.user_deletion import delete_user
 from admit.accounts.user_edits import UserChange
 from admit.accounts.user_pages import PAGE_USERS_MAX, Sort
 from admit.accounts.users import NEVER, User
 from admit.clock import iso_date
 from admit.enrollment.creations import write_users
+from admit.enrollment.departures import delete_person
 from admit.errors import (
     NO_SEATS_AVAILABLE,
     AdmitError,
@@ -151,7 +151,7 @@ async def remove_user(call: Call) -> Response:
     else:
         require(claims, "ACCESS_DB", "GLOBAL_WRITE")
     told = await count_rest(call, app, claims, prod="GLOBAL_WRITE" in claims.scopes)
-    if not await delete_user(call.gateway.db, app.app_id, user_id, call.gateway.clock()):
+    if not await delete_person(call.gateway.db, app.app_id, user_id, call.gateway.clock()):
         raise _unknown()
     return call.answer(Ok(), headers=told)
 
