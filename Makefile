@@ -13,19 +13,21 @@ COMMAND := tests/dexie_cloud
 COMMAND_PACKAGES := $(COMMAND)/node_modules/.package-lock.json
 RECEIVER := examples/receivers/javascript
 RECEIVER_PACKAGES := $(RECEIVER)/node_modules/.package-lock.json
+PROVIDER := examples/identity-provider
+PROVIDER_PACKAGES := $(PROVIDER)/node_modules/.package-lock.json
 CLIENT := clients/js
 CLIENT_PACKAGES := $(CLIENT)/node_modules/.package-lock.json
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
-serve: setup $(PAGE)/dist/app.js ## Make a demo app, serve it with a page to sign in on, and print the addresses
+serve: setup $(PAGE)/dist/app.js $(PROVIDER_PACKAGES) ## Make a demo app, serve it with a page to sign in on, and print the addresses
 	@exec $(BIN)/python examples/first-login/serve.py
 
-test: lint debian $(PAGE)/dist/app.js $(COMMAND_PACKAGES) $(RECEIVER_PACKAGES) $(CLIENT_PACKAGES) ## Run every check and every test, on both databases and in a browser
+test: lint debian $(PAGE)/dist/app.js $(COMMAND_PACKAGES) $(RECEIVER_PACKAGES) $(PROVIDER_PACKAGES) $(CLIENT_PACKAGES) ## Run every check and every test, on both databases and in a browser
 	@scripts/run-tests tests
 
-check: lint debian $(COMMAND_PACKAGES) $(RECEIVER_PACKAGES) ## What CI runs first: lint, then unit, structure and contract tests
+check: lint debian $(COMMAND_PACKAGES) $(RECEIVER_PACKAGES) $(PROVIDER_PACKAGES) ## What CI runs first: lint, then unit, structure and contract tests
 	@scripts/run-tests tests/unit tests/structure tests/contract
 
 lint: setup ## ruff, mypy --strict and import-linter
@@ -41,7 +43,7 @@ format: setup ## Let ruff format the code and repair what it can
 crash: setup debian ## Kill servers and PostgreSQL, between two steps and under load
 	@$(PYTEST) tests/crash
 
-browser: setup debian $(PAGE)/dist/app.js $(CLIENT_PACKAGES) ## Sign in with the published dexie-cloud-addon in Chromium
+browser: setup debian $(PAGE)/dist/app.js $(PROVIDER_PACKAGES) $(CLIENT_PACKAGES) ## Sign in with the published dexie-cloud-addon in Chromium
 	@$(PYTEST) tests/browser
 
 mutants: setup debian ## Take each protection of docs/security.md away and see its test fail
@@ -59,7 +61,7 @@ docs: setup ## Write the pages that are made from the code
 setup: .cache/python ## Install what serving needs into .venv
 
 clean: ## Forget everything that was installed or built
-	rm -rf .cache .tools .venv $(PAGE)/dist $(addsuffix /node_modules,$(PAGE) $(COMMAND) $(RECEIVER) $(CLIENT))
+	rm -rf .cache .tools .venv $(PAGE)/dist $(addsuffix /node_modules,$(PAGE) $(COMMAND) $(RECEIVER) $(PROVIDER) $(CLIENT))
 
 .tools/bin/uv:
 	@scripts/get-uv
@@ -83,6 +85,11 @@ $(COMMAND_PACKAGES): $(COMMAND)/package-lock.json scripts/bundle | .cache/node
 # The published verifier of Standard Webhooks, with which the example receiver checks what we sign.
 $(RECEIVER_PACKAGES): $(RECEIVER)/package-lock.json scripts/bundle | .cache/node
 	@scripts/bundle $(RECEIVER)
+	@touch $@
+
+# The certified OpenID Connect provider, which the demo and the tests sign in at.
+$(PROVIDER_PACKAGES): $(PROVIDER)/package-lock.json scripts/bundle | .cache/node
+	@scripts/bundle $(PROVIDER)
 	@touch $@
 
 # The compiler that checks the types of the helper for web apps; the helper itself needs no packages.

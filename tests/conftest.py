@@ -14,6 +14,8 @@ import structlog
 from admit.storage.database import Database
 from admit.storage.migrate import migrate
 from admit.storage.sealing import KeyRing
+from tests import identity_provider as identity_providers
+from tests.identity_provider import IdentityProvider
 from tests.postgres import Cluster
 
 TEMPLATE = "admit_template"
@@ -109,3 +111,17 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 def ring() -> KeyRing:
     """A key ring with one key."""
     return KeyRing.parse("the-secret-key-of-all-tests-0123456789")
+
+
+@pytest.fixture(scope="session")
+def running_identity_provider() -> Iterator[IdentityProvider]:
+    """One identity provider for all tests of this process."""
+    with identity_providers.running() as provider:
+        yield provider
+
+
+@pytest.fixture
+def identity_provider(running_identity_provider: IdentityProvider) -> IdentityProvider:
+    """npm's oidc-provider, which knows Ada and nobody else."""
+    running_identity_provider.begin_anew()
+    return running_identity_provider

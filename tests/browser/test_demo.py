@@ -55,6 +55,7 @@ async def demo(folder: Path) -> AsyncIterator[Demo]:
 
 async def sign_in(page: Page, inbox: Page, email: str, *, number: int = 1) -> None:
     """Types the code of the `number`-th mail to `email`."""
+    await page.get_by_role("button", name="Continue with email").click()
     await page.get_by_label("Email").fill(email)
     await page.get_by_role("button", name="Send me a code").click()
     await page.get_by_label("Code from the mail").wait_for()
@@ -104,10 +105,39 @@ async def test_a_second_browser_profile_is_a_second_device_of_the_demo(
         assert (await first.request.get(f"{where}/devices", headers=forged)).status == 401
 
         await second.get_by_role("button", name="Sign out").click()
-        await second.get_by_label("Email").wait_for()
+        await second.get_by_role("button", name="Continue with email").wait_for()
         await first.reload()
         await expect(first.locator("#devices > li", has_text="this device")).to_contain_text("session 1")
         await expect(first.locator("#devices > li").first).to_contain_text("logged_out")
+
+
+async def test_second_button_of_the_demo_leads_to_the_same_person(browser: Browser, tmp_path: Path) -> None:
+    async with demo(tmp_path / "demo") as there:
+        page, inbox = await browser.new_page(), await browser.new_page()
+        await inbox.goto((await there.says(r"Read the mail +(\S+)"))[1])
+        await page.goto((await there.says(r"Sign in here +(\S+)"))[1])
+        await sign_in(page, inbox, ADA)
+        await page.get_by_role("button", name="Sign out").click()
+
+        async def choose(name: str) -> None:
+            await page.get_by_role("button", name="Continue with Example ID").click()
+            await page.get_by_role("button", name=name).click()
+
+        await choose("Ada Lovelace")
+        await page.get_by_text("This is what").wait_for()
+        await expect(page.locator("dl").first).to_contain_text(ADA)
+        await expect(page.locator("#devices > li")).to_have_count(1)
+        await expect(page.locator("#devices > li")).to_contain_text("session 2")
+
+        await page.get_by_role("button", name="Sign out").click()
+        await choose("Nobody in Particular")
+        await page.get_by_role("alert").filter(has_text="USER_NOT_ACCEPTED").wait_for()
+        await choose("Charles Babbage")
+        await page.get_by_role("alert").filter(has_text="EMAIL_NOT_VERIFIED").wait_for()
+        await choose("Grace Hopper")
+        await page.get_by_role("alert").filter(has_text="EMAIL_NOT_TRUSTED").wait_for()
+        await choose("Cancel")
+        await page.get_by_role("alert").filter(has_text="access_denied").wait_for()
 
 
 async def test_newcomer_of_the_demo_is_told_to_its_receiver(browser: Browser, tmp_path: Path) -> None:

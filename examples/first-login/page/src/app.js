@@ -4,7 +4,7 @@ import Dexie from "dexie";
 import dexieCloud from "dexie-cloud-addon";
 import { carryDevice, device } from "admit-device";
 import { logout, watchSession } from "admit-device/session";
-import { deviceRows, eventRow, signedIn, signedOut } from "./views.js";
+import { comingIn, deviceRows, eventRow, signedIn, signedOut } from "./views.js";
 
 const { databaseUrl, inboxUrl, eventsUrl } = await (await fetch("config.json")).json();
 
@@ -27,6 +27,8 @@ watchSession(db, () => signIn({ email: db.cloud.currentUser.value.email }));
 const main = document.getElementById("main");
 const events = new Map();
 let shown = "";
+// Back from a provider: the addon takes what it needs out of the address, and opens when that is done.
+let opening = location.search.includes("dxc-auth=");
 
 // Both observables tell everything: who is here, and what the addon wants to ask that person.
 db.cloud.currentUser.subscribe(draw);
@@ -38,7 +40,9 @@ function draw() {
   const [key, view] =
     user.isLoggedIn && !interaction
       ? [JSON.stringify([user.claims, user.license, user.data]), () => signedIn(user, { signOut, events: told(user) })]
-      : [interaction, () => signedOut(interaction, { signIn, inboxUrl, databaseUrl })];
+      : opening && !interaction
+        ? ["opening", comingIn]
+        : [interaction, () => signedOut(interaction, { signIn, inboxUrl, databaseUrl })];
   if (key === shown) return; // nothing a person would notice: leave their cursor where it is
   shown = key;
   main.replaceChildren(view());
@@ -88,4 +92,5 @@ function isAbout(user, event) {
 }
 
 await db.open();
+opening = false;
 if (!db.cloud.currentUser.value.isLoggedIn) signIn();

@@ -6,6 +6,12 @@ const NEWCOMERS = [
   { email: "nobody@elsewhere.org", becomes: "no account", tone: "bad" },
 ];
 
+/** Between the return from a provider and the first word of the addon. */
+export function comingIn() {
+  return el("div", { class: "center" },
+    el("header", {}, el("span", { class: "mark" }, door()), el("h1", {}, "Signing in…")));
+}
+
 /** Before somebody is here: whatever the addon asks for, as a form. */
 export function signedOut(interaction, { signIn, inboxUrl, databaseUrl }) {
   return el("div", { class: "center" },
@@ -14,7 +20,7 @@ export function signedOut(interaction, { signIn, inboxUrl, databaseUrl }) {
       el("h1", {}, interaction?.type === "otp" ? "Enter your code" : "Sign in"),
       el("p", { class: "muted mono" }, databaseUrl)),
     interaction ? form(interaction, inboxUrl) : el("div", { class: "panel body" },
-      el("button", { class: "btn primary wide", type: "button", onclick: () => signIn() }, "Sign in with email")),
+      el("button", { class: "btn primary wide", type: "button", onclick: () => signIn() }, "Sign in")),
     interaction?.type === "email" && el("section", { class: "tries", "aria-label": "Newcomers to try" },
       el("h2", {}, "Three newcomers to try"),
       el("ul", { class: "panel" }, NEWCOMERS.map(({ email, becomes, tone }) =>
@@ -110,15 +116,16 @@ function form(interaction, inboxUrl) {
     alerts.map(alert),
     type === "otp" && el("p", {}, "The mail is in the ",
       el("a", { href: inboxUrl, target: "admit-inbox", rel: "noopener" }, "development inbox"), "."),
-    options.map((option) => el("button", { class: "btn wide", type: "button",
+    options.map((option, place) => el("button", { class: "btn wide", type: "button", ...first(place),
       onclick: () => onSubmit({ [option.name]: option.value }) }, option.displayName)),
-    Object.entries(fields).map(([name, field], place) => input(name, field, place === 0)),
-    el("div", { class: "row" },
+    Object.entries(fields).map(([name, field], place) => input(name, field, place)),
+    submitLabel && el("div", { class: "row" },
       el("button", { class: "btn primary", type: "submit" }, labelOf(type, submitLabel)),
-      type !== "email" && cancelLabel && el("button", { class: "btn ghost", type: "button", onclick: onCancel }, cancelLabel)));
+      cancelLabel && el("button", { class: "btn ghost", type: "button", onclick: onCancel },
+        type === "email" ? "Another way" : cancelLabel)));
 }
 
-function input(name, field, first) {
+function input(name, field, place) {
   const attributes = {
     email: { type: "email", autocomplete: "email", inputmode: "email" },
     otp: { type: "text", autocomplete: "one-time-code", spellcheck: "false" },
@@ -126,14 +133,19 @@ function input(name, field, first) {
   return el("p", { class: "field" },
     el("label", { for: name }, { email: "Email", otp: "Code from the mail" }[name] ?? field.label ?? name),
     el("input", { class: name === "otp" ? "input mono" : "input", id: name, name, required: "",
-      placeholder: name === "email" ? "you@example.com" : "", ...attributes, ...(first && { "data-first": "" }) }));
+      placeholder: name === "email" ? "you@example.com" : "", ...attributes, ...first(place) }));
 }
 
-/** The addon's own sentences; a refusal also shows its stable code. */
+/** Marks what the cursor waits at. */
+function first(place) {
+  return place === 0 ? { "data-first": "" } : {};
+}
+
+/** The addon's own sentences; a refusal also shows its stable code, where it has one. */
 function alert({ type, messageCode, message, messageParams = {} }) {
   const text = message.replace(/\{(\w+)\}/g, (whole, name) => messageParams[name] ?? whole);
   return el("p", { class: `alert ${{ error: "bad", warning: "warn" }[type] ?? ""}`, role: type === "error" ? "alert" : "status" },
-    text, type === "error" && el("code", {}, messageCode));
+    text, type === "error" && messageCode !== "GENERIC_ERROR" && el("code", {}, messageCode));
 }
 
 function labelOf(type, label) {
