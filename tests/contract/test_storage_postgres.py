@@ -311,6 +311,17 @@ async def test_restarted_server_is_found_again_and_nothing_is_lost(
     database.close()
 
 
+async def test_query_of_one_statement_alone_needs_no_transaction(database: Database) -> None:
+    def begins_with_its_statement(tx: Transaction) -> bool:
+        return bool(tx.execute(select(func.now() == func.statement_timestamp())).scalar_one())
+
+    def moments(tx: Transaction) -> set[object]:
+        return {tx.execute(select(func.now())).scalar_one() for _ in range(2)}
+
+    assert await database.read(begins_with_its_statement)
+    assert len(await database.read(moments)) == 1
+
+
 async def test_stale_connections_of_readers_are_replaced(database: Database, postgres_url: str) -> None:
     await asyncio.gather(*(database.read(count_notes) for _ in range(8)))
     with psycopg.connect(postgres_url) as other:

@@ -130,7 +130,16 @@ class PostgresEngine:
         return transaction
 
     def begin_reading(self, connection: Connection) -> RootTransaction:
+        _driver_of(connection).autocommit = False
         return self.begin_writing(connection)
+
+    def begin_single_statements(self, connection: Connection) -> RootTransaction | None:
+        """Without BEGIN and ROLLBACK, two of three round trips. None behind a pooler: limits are set by the
+        transaction there."""
+        if connection.info["pooled"]:
+            return None
+        _driver_of(connection).autocommit = True
+        return connection.begin()
 
     def guard_of(self, connection: Connection) -> Guard:
         guard: Guard = connection.info["guard"]
@@ -238,5 +247,13 @@ def _setting(settings: Mapping[str, int | str], *, locally: bool) -> str:
     return f"SELECT {', '.join(calls)}"
 
 
-def _forbid_writing(connection: psycopg.Connection[Any], _record: object) -> None:
+def _forbid_writing(connection: psycopg.Connection[Any], record: Any) -> None:
     connection.read_only = True
+    if not record.info["pooled"]:
+        connection.execute(_setting({"default_transaction_read_only": "on"}, locally=False))
+        connection.commit()
+
+
+def _driver_of(connection: Connection) -> psycopg.Connection[Any]:
+    driver: psycopg.Connection[Any] = connection.connection.dbapi_connection  # type: ignore[assignment]
+    return driver

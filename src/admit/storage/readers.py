@@ -3,15 +3,23 @@
 import threading
 import time
 from collections import deque
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Protocol
+from functools import partial
+from types import CodeType
+from typing import Any, Protocol
 
 import structlog
 from sqlalchemy import Connection, RootTransaction
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from admit.errors import StorageUnavailable
-from admit.storage.transaction import Transaction, mark_thread_of_units
+from admit.storage.transaction import (
+    SeveralStatements,
+    SingleStatements,
+    Transaction,
+    mark_thread_of_units,
+)
 from admit.storage.watchdog import Guard
 from admit.storage.work import AWAY, STOPPING, Fault, Work, answer, answer_with, fail, meaning, run
 
@@ -32,6 +40,10 @@ class ReadEngine(Protocol):
 
     def begin_reading(self, connection: Connection) -> RootTransaction: ...
 
+    def begin_single_statements(self, connection: Connection) -> RootTransaction | None:
+        """None: a transaction costs next to nothing, or there must be one."""
+        ...
+
     def guard_of(self, connection: Connection) -> Guard: ...
 
     def fault_of(self, error: DBAPIError) -> Fault: ...
@@ -39,7 +51,12 @@ class ReadEngine(Protocol):
 
 class Readers:
     """Runs queries on `count` threads. Under load, queries share a snapshot that was taken after all of them
-    had been asked."""
+    had been asked.
+
+    A query of one statement is a snapshot without a transaction, which on PostgreSQL is most of its price.
+    Nobody says how many statements a query has: it is taken to have one until it asks for the second, and is
+    then run again in a transaction, as it will be from then on.
+    """
 
     def __init__(self, engine: ReadEngine, count: int) -> None:
         self._engine = engine
@@ -50,6 +67,7 @@ class Readers:
         self._closing = False
         self._away_until = 0.0
         self._own = threading.local()
+        self._several: set[CodeType | Callable[..., Any]] = set()
         self._threads = [
             threading.Thread(target=self._run, name=f"admit-reader-{number}", daemon=True)
             for number in range(count)
@@ -135,18 +153,22 @@ class Readers:
 
         Tries once more where the connection turned out to be a stale one.
         """
-        try:
-            return self._read_once(batch)
-        except DBAPIError as error:
-            if self._engine.fault_of(error) not in (Fault.CONNECTION_LOST, Fault.TRY_AGAIN):
-                raise
-            self._disconnect()
-            return self._read_once(batch)
+        may_be_stale = True
+        while True:
+            try:
+                return self._read_once(batch)
+            except SeveralStatements:
+                self._several.add(_code_of(batch[0]))
+            except DBAPIError as error:
+                faults = (Fault.CONNECTION_LOST, Fault.TRY_AGAIN)
+                if not may_be_stale or self._engine.fault_of(error) not in faults:
+                    raise
+                may_be_stale = False
+                self._disconnect()
 
     def _read_once(self, batch: list[Work]) -> int:
         connection = self._connect()
-        transaction = self._begin(connection)
-        tx = Transaction(connection, self._engine.guard_of(connection), may_write=False)
+        tx, transaction = self._begin(connection, batch)
         stop_at = time.monotonic() + BATCH_SECONDS_MAX
         done = 0
         try:
@@ -162,9 +184,15 @@ class Readers:
             self._end(tx, transaction)
         return done
 
-    def _begin(self, connection: Connection) -> RootTransaction:
+    def _begin(self, connection: Connection, batch: Iterable[Work]) -> tuple[Transaction, RootTransaction]:
+        guard = self._engine.guard_of(connection)
         try:
-            return self._engine.begin_reading(connection)
+            if self._several.isdisjoint(map(_code_of, batch)):
+                transaction = self._engine.begin_single_statements(connection)
+                if transaction is not None:
+                    return SingleStatements(connection, guard, may_write=False), transaction
+            transaction = self._engine.begin_reading(connection)
+            return Transaction(connection, guard, may_write=False), transaction
         except BaseException:
             self._disconnect()
             raise
@@ -208,3 +236,12 @@ def _front(batch: list[Work]) -> list[Work]:
 
 def _are_alike(first: Work, second: Work) -> bool:
     return first.together and second.together and first.unit is second.unit
+
+
+def _code_of(work: Work) -> CodeType | Callable[..., Any]:
+    """What queries of one kind have in common: those that are made anew for every caller share their code."""
+    unit = work.unit
+    while isinstance(unit, partial):
+        unit = unit.func
+    code: CodeType | Callable[..., Any] = getattr(unit, "__code__", unit)
+    return code

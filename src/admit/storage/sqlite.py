@@ -65,6 +65,9 @@ class SqliteEngine:
     def begin_reading(self, connection: Connection) -> RootTransaction:
         return _begin(connection, "BEGIN")
 
+    def begin_single_statements(self, connection: Connection) -> None:
+        """What a transaction costs here is not worth the difference."""
+
     def guard_of(self, connection: Connection) -> Guard:
         guard: Guard = connection.info["guard"]
         return guard

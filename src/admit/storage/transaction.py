@@ -67,6 +67,10 @@ class Overtaken(Exception):
     """Another process has changed what a unit relied on, before our commit: everything is run once more."""
 
 
+class SeveralStatements(Exception):
+    """A query asks for a second statement where each has only one: it is run again on a snapshot for both."""
+
+
 @dataclass(frozen=True)
 class Finisher:
     """Work done once per commit for all items that units have deferred to it, right before the commit.
@@ -191,6 +195,24 @@ class Transaction:
         self._rows_left = rows
         self._deadline = time.monotonic() + UNIT_SECONDS_MAX
         self._guard.hold(self._deadline)
+
+
+class SingleStatements(Transaction):
+    """No transaction, for queries of one statement each: that is a snapshot of its own."""
+
+    _executed: bool
+
+    def execute(self, statement: Executable, parameters: Parameters | None = None) -> CursorResult[Any]:
+        """As in a transaction, once for each unit. Raises SeveralStatements at the second time."""
+        if self._executed:
+            raise SeveralStatements
+        self._executed = True
+        return super().execute(statement, parameters)
+
+    def begin_unit(self, members: int = 1) -> None:
+        """Lets the next unit execute its statement."""
+        self._executed = False
+        super().begin_unit(members)
 
 
 def too_slow() -> UnitTooLarge:
