@@ -1,4 +1,4 @@
-"""Writes the pages of docs/ that are made from the code: settings, commands and events.
+"""Writes the pages of docs/ that are made from the code: settings, commands, events and tasks.
 
     python -m scripts.docs [--check]
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from admit import config
 from admit.config import SETTINGS, Setting, Settings
-from scripts import command_docs, event_docs
+from scripts import command_docs, event_docs, task_docs
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 SETTINGS_START = """# Settings
@@ -34,6 +34,7 @@ def main() -> int:
         "settings.md": settings_page(),
         "commands.md": command_docs.page(),
         "events.md": f"{MADE}\n{event_docs.page()}",
+        "tasks.md": f"{MADE}\n{task_docs.page()}",
     }
     stale = [
         name
