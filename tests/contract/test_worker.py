@@ -9,13 +9,15 @@ from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 from structlog.testing import capture_logs
 
 from admit import clock
 from admit.errors import StorageUnavailable
 from admit.jobs import claims, queue, worker
 from admit.jobs.claims import Wanted
+from admit.jobs.handling import LEASE_MS_MAX, Instead, Later
+from admit.jobs.leases import Leases
 from admit.jobs.queue import Job
 from admit.jobs.retry import Schedule
 from admit.jobs.tables import jobs
@@ -83,10 +85,10 @@ class Script:
         self.seen.append(job)
         if isinstance(outcome, Exception):
             raise outcome
-        if isinstance(outcome, Done | Again | GiveUp):
+        if isinstance(outcome, Done | Again | Later | GiveUp):
             return outcome
         found = await outcome()
-        assert isinstance(found, Done | Again | GiveUp)
+        assert isinstance(found, Done | Again | Later | GiveUp)
         return found
 
 
@@ -500,3 +502,61 @@ async def test_finished_jobs_are_pruned_after_a_while(
         while await database.read(lambda tx: tx.execute(select(jobs.c.job_id)).first()):
             assert time.monotonic() < give_up_at
             await asyncio.sleep(0.02)
+
+
+# Outcomes that are not committed as they were said
+
+
+async def test_unit_that_raises_instead_is_settled_as_that_and_its_writes_are_not_kept(
+    database: Database,
+) -> None:
+    def unit(tx: Transaction) -> None:
+        queue.enqueue(tx, app_id="app_1", kind="other", payload="", now=0, job_id="job_2")
+        raise Instead(Again("Somebody was faster.", schedule=AT_ONCE_AGAIN))
+
+    handler = Script(Done(unit=unit), Done("At last."))
+    async with working(database, worker_of(database, handler)):
+        await enqueue(database)
+        done = await until(database, "done")
+
+    assert (done.attempts, done.detail) == (2, "At last.")
+    count = select(jobs.c.job_id).where(jobs.c.job_id == "job_2")
+    assert await database.read(lambda tx: tx.execute(count).all()) == []
+
+
+async def test_job_that_was_not_begun_has_not_used_up_an_attempt(database: Database) -> None:
+    handler = Script(*[Later("No place.", 0)] * 5, Done())
+    async with working(database, worker_of(database, handler, schedule=Schedule(()))):
+        await enqueue(database)
+        done = await until(database, "done", "dead")
+
+    assert (done.state, done.attempts, len(handler.seen)) == ("done", 1, 6)
+
+
+async def test_lease_of_a_long_job_is_renewed_while_it_is_ours(database: Database) -> None:
+    now = clock.now()
+    await enqueue(database)
+    wanted = [Wanted("mail", "", False, 2, 10_000)]
+    [claimed] = await database.write(lambda tx: claims.claim(tx, wanted, "wkr_1", now))
+    [job] = claimed.jobs
+    later = now + 60_000
+    leases = Leases(database, "wkr_1", lambda: later)
+    with leases.at_work(job):
+        await leases.renew()
+        assert leases.until(job) == later + LEASE_MS_MAX
+        assert (await row(database)).due_at == later + LEASE_MS_MAX
+
+        # Another worker has claimed it since.
+        overtake = update(jobs).values(fence=jobs.c.fence + 1, due_at=1)
+        await database.write(lambda tx: tx.execute(overtake))
+        await leases.renew()
+
+    assert (await row(database)).due_at == 1
+
+
+async def test_payload_of_what_has_failed_is_kept_where_somebody_may_ask_again(database: Database) -> None:
+    async with working(database, worker_of(database, Script(GiveUp("No.")), keeps_payloads=True)):
+        await enqueue(database)
+        dead = await until(database, "dead")
+
+    assert dead.payload == CANARY

@@ -1,7 +1,5 @@
 """The rota: whom to claim for next, without asking the database in vain and without leaving anybody out."""
 
-from functools import partial
-
 from admit.jobs.claims import Claimed, Wanted
 from admit.jobs.pace import FAILURES_TO_REST, REST_MS_MIN, Adaptive, Steady
 from admit.jobs.queue import Job
@@ -11,7 +9,12 @@ NOW = 1_764_000_000_000
 
 
 def rota(at_once: int = 100) -> Rota:
-    return Rota({"mail": Shift(4, 1_000, partial(Steady, 4)), "delivery": Shift(at_once, 1_000, Adaptive)})
+    return Rota(
+        {
+            "mail": Shift(4, 1_000, lambda _: Steady(4)),
+            "delivery": Shift(at_once, 1_000, lambda _: Adaptive()),
+        }
+    )
 
 
 def jobs(count: int, lane: str, kind: str = "delivery") -> list[Job]:
@@ -90,7 +93,7 @@ def test_lane_that_is_idle_may_begin_one_job_though_others_hang_in_every_place()
 
 
 def test_lane_that_waits_for_a_place_is_no_reason_to_look_again_and_again() -> None:
-    of = Rota({"delivery": Shift(4, 1_000, partial(Steady, 8))})
+    of = Rota({"delivery": Shift(4, 1_000, lambda _: Steady(8))})
     of.heard("delivery/ep_1", NOW)
     claim_all(of, left=NOW)
 
@@ -136,7 +139,7 @@ def test_fresh_jobs_and_those_tried_before_share_the_room() -> None:
 
 
 def test_where_there_is_room_for_one_they_take_turns() -> None:
-    of = Rota({"delivery": Shift(10, 1_000, partial(Steady, 1))})
+    of = Rota({"delivery": Shift(10, 1_000, lambda _: Steady(1))})
     kinds = []
     for _ in range(4):
         of.surveyed("delivery", "ep_1", NOW, NOW, NOW)
@@ -226,3 +229,15 @@ def test_limit_of_a_lane_is_remembered_once_a_claim_has_told_it() -> None:
     assert of.wanted(NOW) == []
     of.ended("delivery", "ep_1", NOW)
     assert [each.most for each in of.wanted(NOW)] == [1]
+
+
+def test_lane_that_is_not_served_here_is_left_alone_until_it_is_heard_of_again() -> None:
+    served: set[str] = set()
+    rota = Rota({"run": Shift(4, 1_000, lambda _: Steady(4), served.__contains__)})
+    rota.heard("run/tsk_1", 1)
+    assert rota.wanted(1) == []
+    assert rota.next_look() is None
+
+    served.add("tsk_1")
+    rota.heard("run/tsk_1", 2)
+    assert [each.lane for each in rota.wanted(2)] == ["tsk_1"]

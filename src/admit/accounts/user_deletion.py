@@ -19,12 +19,13 @@ from admit.accounts.tables import (
 from admit.accounts.tables import users as users_table
 from admit.events import log, subscriptions
 from admit.events.catalog import Person, UserDeleted
-from admit.jobs import attempts, emptying
+from admit.jobs import attempts, emptying, lines, links
 from admit.storage.database import Database
 from admit.storage.transaction import Transaction
 
 SLICE_ROWS = 1_000
-UNITS = 2  # eight kinds of rows, a slice of each
+UNITS = 3  # eleven kinds of rows, a slice of each
+OF_THEIR_JOBS = (emptying.forget, attempts.erase_replies, lines.erase, links.erase)
 Eraser = Callable[[Transaction, str, str], int]
 """Erases what another room keeps of a person (app_id, userId), SLICE_ROWS at most; returns how many rows."""
 
@@ -115,7 +116,7 @@ def delete_slice(
     gone = [tx.execute(statement, whose).rowcount for statement in SOME_OF_EACH]
     gone.append(log.erase(tx, app_id, user.uid, SLICE_ROWS))
     gone.append(emptying.drop(tx, app_id, user.uid, DROPPED, now, SLICE_ROWS))
-    gone.append(attempts.erase_replies(tx, app_id, user.uid, SLICE_ROWS))
+    gone += [erase(tx, app_id, user.uid, SLICE_ROWS) for erase in OF_THEIR_JOBS]
     gone.append(elsewhere(tx, app_id, user_id))
     if max(gone) == SLICE_ROWS:
         return Deletion.MORE

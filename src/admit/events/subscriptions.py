@@ -24,6 +24,8 @@ ENROLLMENTS = frozenset({"user.enrolled", "device.enrolled", "session.started"})
 """What `once` is about: the other events are told every time."""
 NOT_FOR_EVERYBODY = frozenset({"test.ping"})
 """Told to those who name it, or who are asked to be sent it."""
+JOB_PREFIXES = {"delivery": "dlv", "run": "run"}
+"""What the ids of jobs begin with, by their kind."""
 APPS_REMEMBERED_MAX = 1_000
 
 subscriptions = Table(
@@ -243,7 +245,7 @@ def tell(tx: Transaction, subscription: Subscription, fact: Fact) -> None:
         kind=subscription.kind,
         payload="",
         now=fact.occurred_at,
-        job_id=clock.new_id("dlv"),
+        job_id=clock.new_id(JOB_PREFIXES[subscription.kind]),
         lane=subscription.subscriber_id,
         subject=fact.uid,
         sequence=fact.position,

@@ -1,7 +1,10 @@
 """Attempts: each try of a job that somebody may want to look at, with what came back."""
 
+from dataclasses import dataclass
+
 import msgspec
-from sqlalchemy import Integer, bindparam, select, tuple_, update
+from msgspec.structs import replace
+from sqlalchemy import Integer, bindparam, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from admit.jobs.queue import DETAIL_CHARACTERS_MAX, storable
@@ -19,7 +22,7 @@ OF_JOB = (
     .order_by(attempts.c.attempt)
 )
 _MOST = bindparam("most", type_=Integer, literal_execute=True)
-_WITH_REPLY = (
+_WITH_WORDS = (
     select(attempts.c.app_id, attempts.c.job_id, attempts.c.attempt)
     .select_from(
         attempts.join(jobs, (jobs.c.app_id == attempts.c.app_id) & (jobs.c.job_id == attempts.c.job_id))
@@ -27,14 +30,14 @@ _WITH_REPLY = (
     .where(
         jobs.c.app_id == bindparam("app"),
         jobs.c.subject == bindparam("of_subject"),
-        attempts.c.reply != "",
+        or_(attempts.c.reply != "", attempts.c.detail != ""),
     )
     .limit(_MOST)
 )
 ERASE_REPLIES = (
     update(attempts)
-    .where(tuple_(attempts.c.app_id, attempts.c.job_id, attempts.c.attempt).in_(_WITH_REPLY))
-    .values(reply="")
+    .where(tuple_(attempts.c.app_id, attempts.c.job_id, attempts.c.attempt).in_(_WITH_WORDS))
+    .values(reply="", detail="")
 )
 
 
@@ -58,9 +61,17 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     reply: str
 
 
-def note(tx: Transaction, attempt: Attempt) -> None:
-    """Writes an attempt with this transaction."""
-    tx.defer(_NOTE, attempt)
+@dataclass
+class _Noted:
+    """An attempt on its way into the transaction, of a job of `subject`."""
+
+    attempt: Attempt
+    subject: str | None
+
+
+def note(tx: Transaction, attempt: Attempt, subject: str | None = None) -> None:
+    """Writes an attempt with this transaction. `subject` is that of its job."""
+    tx.defer(_NOTE, _Noted(attempt, subject))
 
 
 def of_job(tx: Transaction, app_id: str, job_id: str) -> list[Attempt]:
@@ -69,12 +80,16 @@ def of_job(tx: Transaction, app_id: str, job_id: str) -> list[Attempt]:
 
 
 def erase_replies(tx: Transaction, app_id: str, subject: str, most: int) -> int:
-    """Empties what was answered about a subject, `most` attempts at once; says how many had something."""
+    """Empties what was answered about a subject, and the sentence that may quote it, `most` attempts at once;
+    says how many had something."""
+    for noted in tx.deferred(_NOTE):
+        if (noted.attempt.app_id, noted.subject) == (app_id, subject):
+            noted.attempt = replace(noted.attempt, reply="", detail="")
     return tx.execute(ERASE_REPLIES, {"app": app_id, "of_subject": subject, "most": most}).rowcount
 
 
-def _note(tx: Transaction, noted: list[Attempt]) -> None:
-    tx.write(NOTE, [_row(attempt) for attempt in noted])
+def _note(tx: Transaction, noted: list[_Noted]) -> None:
+    tx.write(NOTE, [_row(each.attempt) for each in noted])
 
 
 def _row(attempt: Attempt) -> tuple[object, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import BigInteger, bindparam, delete, func, insert, select, update
+from sqlalchemy import BigInteger, bindparam, delete, func, insert, literal_column, select, update
 
 from admit.jobs.order import BLOCKED_MS, FAR, TOPIC, topic_key
 from admit.jobs.tables import lanes
@@ -49,6 +49,17 @@ TERMS = Lookup(
 )
 LOCK = Lookup(select(lanes.c.lane, lanes.c.holder, lanes.c.held_until), (lanes.c.lane,), lock=True)
 HOLD = Change(lanes, (lanes.c.lane,), (lanes.c.holder, lanes.c.held_until))
+HOLDS = select(lanes.c.lane).where(lanes.c.holder == bindparam("worker")).limit(literal_column("1"))
+LET_GO = (
+    update(lanes)
+    .where(lanes.c.holder == bindparam("worker"))
+    .values(holder=literal_column("''"), held_until=literal_column("0"))
+)
+LET_ALL_GO = (
+    update(lanes)
+    .where(lanes.c.holder != literal_column("''"))
+    .values(holder=literal_column("''"), held_until=literal_column("0"))
+)
 KEEP = Change(lanes, (lanes.c.lane,), (lanes.c.next_start_us,))
 
 
@@ -169,6 +180,27 @@ def terms_of(tx: Transaction, wanted: Sequence[str], worker: str, now: int) -> d
     if limited:
         _hold(tx, limited, worker, now)
     return terms
+
+
+def hold_on(tx: Transaction, worker: str, wanted: Iterable[str], now: int) -> None:
+    """Keeps the lanes with limits among `wanted` that `worker` holds."""
+    rows = LOCK.rows(tx, [(lane,) for lane in wanted])
+    tx.write(HOLD, sorted((row.lane, worker, now + HELD_MS) for row in rows if row.holder == worker))
+
+
+def holds_any(tx: Transaction, worker: str) -> bool:
+    """Whether `worker` holds a lane."""
+    return tx.execute(HOLDS, {"worker": worker}).one_or_none() is not None
+
+
+def let_go(tx: Transaction, worker: str) -> None:
+    """Leaves the lanes that `worker` holds to others."""
+    tx.execute(LET_GO, {"worker": worker})
+
+
+def let_all_go(tx: Transaction) -> None:
+    """Takes all lanes from their holders. Only for a process that knows that no other is at work."""
+    tx.execute(LET_ALL_GO)
 
 
 def _hold(tx: Transaction, limited: Iterable[Terms], worker: str, now: int) -> None:

@@ -4,6 +4,7 @@ They wait in lanes, so that what is slow for one does not hold up another. A cla
 fence, so that a worker that was thought dead cannot settle what another one has claimed since.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -41,6 +42,8 @@ SETTLE = Change(
         jobs.c.failed_at,
     ),
 )
+RENEW = Change(jobs, (jobs.c.app_id, jobs.c.job_id), (jobs.c.due_at,))
+SAY_WHOSE = Change(jobs, (jobs.c.app_id, jobs.c.job_id), (jobs.c.subject,))
 ERASE_PAYLOAD = Change(jobs, (jobs.c.app_id, jobs.c.job_id), (jobs.c.payload,))
 
 
@@ -148,6 +151,21 @@ def settle(tx: Transaction, items: list[Settlement]) -> list[bool]:
         ],
     )
     return mine
+
+
+def renew(tx: Transaction, held: Sequence[Job], until: int) -> list[bool]:
+    """Extends leases that have not passed to others. False: it is no longer this claim's."""
+    keys = [(job.app_id, job.job_id) for job in held]
+    fences = {(row.app_id, row.job_id): row.fence for row in HELD.rows(tx, keys)}
+    mine = [fences.get(key) == job.fence for key, job in zip(keys, held, strict=True)]
+    tx.write(RENEW, [(*key, until) for key, is_mine in zip(keys, mine, strict=True) if is_mine])
+    return mine
+
+
+def say_whose(tx: Transaction, subjects: Sequence[tuple[Job, str]]) -> None:
+    """Gives claimed jobs a subject: from now on later jobs of that subject in their lane wait for them, and
+    they end with it."""
+    tx.write(SAY_WHOSE, sorted((job.app_id, job.job_id, subject) for job, subject in subjects))
 
 
 def storable(sentence: str, characters_max: int = DETAIL_CHARACTERS_MAX) -> str:

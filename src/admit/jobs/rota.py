@@ -18,21 +18,29 @@ TIMES_PER_LANE_MAX = 4
 CONTENDED_MS = 50
 """Another process was first: it will have said what it left."""
 
+
+def any_lane(_lane: str) -> bool:
+    """Whether something may begin in a lane: always."""
+    return True
+
+
 Key = tuple[str, str]
 """A lane: kind of its jobs, name."""
 
 
 @dataclass(frozen=True)
 class Shift:
-    """How jobs of one kind are begun: `at_once` over all lanes, each lane at its own pace.
+    """How jobs of one kind are begun: `at_once` over all lanes, each lane at its own `pace`.
 
     Beyond that, a lane in which nothing is at work may begin one job, up to BEYOND times as many in all: who
-    is well does not wait until hundreds of others have stopped hanging.
+    is well does not wait until hundreds of others have stopped hanging. `serves`: in which lanes something
+    may begin here; it may say otherwise later, when the lane is heard of again.
     """
 
     at_once: int
     lease_ms: int
-    pace: Callable[[], Pace]
+    pace: Callable[[str], Pace]
+    serves: Callable[[str], bool] = any_lane
 
 
 @dataclass
@@ -115,7 +123,7 @@ class Rota:
             if not jobs_left or not lanes_left:
                 break
             lane = self._lanes[key]
-            due = lane.due()
+            due = lane.due() if self._shifts[lane.kind].serves(lane.name) else None
             room = min(lane.room(now), jobs_left)
             if due is None or due > now or room <= 0:
                 del self._ready[key]
@@ -193,13 +201,13 @@ class Rota:
     def _lane(self, kind: str, name: str) -> _Lane:
         lane = self._lanes.get((kind, name))
         if lane is None:
-            lane = self._lanes[kind, name] = _Lane(kind, name, self._shifts[kind].pace())
+            lane = self._lanes[kind, name] = _Lane(kind, name, self._shifts[kind].pace(name))
         return lane
 
     def _arrange(self, lane: _Lane, now: int) -> bool:
         """Puts a lane where it is looked at when there is something to begin in it; whether that is news."""
         due = lane.due()
-        if due is None:
+        if due is None or not self._shifts[lane.kind].serves(lane.name):
             return False
         at = max(due, lane.pace.may_begin_at())
         if at <= now:

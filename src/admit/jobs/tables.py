@@ -1,6 +1,6 @@
 """The tables of this room."""
 
-from sqlalchemy import Index, PrimaryKeyConstraint, Table
+from sqlalchemy import Index, PrimaryKeyConstraint, Table, UniqueConstraint
 
 from admit.storage.schema import metadata, moment, number, text
 
@@ -104,4 +104,41 @@ attempts = Table(
     text("detail"),  # a sentence for people
     text("reply"),  # what was answered, cut off
     PrimaryKeyConstraint("app_id", "job_id", "attempt"),
+)
+
+lines = Table(
+    "job_lines",
+    metadata,
+    text("app_id"),
+    number("position"),  # in the order of the commits of the app's lines
+    text("job_id"),
+    text("lane"),
+    number("attempt"),
+    number("fence"),  # of the claim, and
+    number("number"),  # the place among its lines: none is kept twice
+    moment("said_at"),
+    text("level"),  # debug | info | warning | error
+    text("line"),
+    text("fields"),  # JSON object; "" where there are none
+    PrimaryKeyConstraint("app_id", "position"),
+    UniqueConstraint("app_id", "job_id", "fence", "number"),
+    Index(None, "app_id", "lane", "position"),
+)
+
+line_heads = Table(
+    "job_line_heads",
+    metadata,
+    text("app_id", primary_key=True),
+    number("position"),  # of the newest line
+)
+
+links = Table(
+    "job_links",
+    metadata,
+    text("app_id"),
+    text("about"),  # an id of what the job is about: an event, an admission, a session; device:IDENTIFIER
+    text("job_id"),
+    moment("created_at"),  # of the job
+    PrimaryKeyConstraint("app_id", "about", "created_at", "job_id"),
+    Index(None, "app_id", "job_id"),
 )

@@ -2,29 +2,32 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, assert_never
+from typing import Any
 
-import msgspec
 import structlog
 
 from admit.clock import DAY_MS, Clock, jitter, new_id
 from admit.errors import StorageUnavailable
-from admit.jobs import claims, emptying, queue
+from admit.jobs import claims, emptying, lanes, queue
 from admit.jobs.claims import Claimed, Wanted
+from admit.jobs.handling import Again as Again
+from admit.jobs.handling import Done as Done
+from admit.jobs.handling import GiveUp as GiveUp
+from admit.jobs.handling import Handler as Handler
+from admit.jobs.handling import Instead, settlement_of
+from admit.jobs.handling import Line as Line
+from admit.jobs.handling import Outcome as Outcome
+from admit.jobs.leases import Leases
 from admit.jobs.order import TOPIC
-from admit.jobs.pace import Pace, Steady
 from admit.jobs.queue import Job, Settlement
-from admit.jobs.retry import STANDARD, Schedule, delay_ms
-from admit.jobs.rota import Rota, Shift
+from admit.jobs.rota import Rota
 from admit.outbound.deadline import Deadline
 from admit.storage.database import Database
-from admit.storage.transaction import Transaction, Unit
+from admit.storage.transaction import Transaction
 
-LEASE_MARGIN_MS = 15_000
 # A worker hears of new jobs at once. What it does not hear of is a job that another one put back and then
 # did not live to take up again.
 LOOK_SECONDS_MAX = 30.0
@@ -39,72 +42,6 @@ _Claim = tuple[Claimed, Sequence[Any]]
 """What was claimed, and what was loaded for each of the jobs."""
 
 log = structlog.get_logger("admit.jobs")
-
-
-class Done(msgspec.Struct, frozen=True):
-    """The work is done. `unit` is committed with the settlement; it must be safe to run again."""
-
-    detail: str = ""
-    erase_payload: bool = False
-    unit: Unit[Any] | None = None
-
-
-class Again(msgspec.Struct, frozen=True):
-    """It did not work out this time. The schedule (None: that of the line) says when to try again, or that
-    this was the last time; `at_least_ms`: but not before.
-
-    `rest_ms`: how long the lane shall begin nothing. `unit` as in Done.
-    """
-
-    detail: str
-    at_least_ms: int = 0
-    rest_ms: int = 0
-    schedule: Schedule | None = None
-    unit: Unit[Any] | None = None
-
-
-class GiveUp(msgspec.Struct, frozen=True):
-    """It will never work out. The payload is erased: nobody will need it any more. `unit` as in Done."""
-
-    detail: str
-    unit: Unit[Any] | None = None
-
-
-Outcome = Done | Again | GiveUp
-Handler = Callable[[Any], Awaitable[Outcome]]
-"""Gets what the line has loaded for a job: the Job itself, where it loads nothing else."""
-
-
-def _themselves(_tx: Transaction, claimed: list[Job]) -> Sequence[Any]:
-    return claimed
-
-
-@dataclass(frozen=True)
-class Line:
-    """How jobs of one kind are worked off: `at_once` of them over all lanes, each lane at its `pace`, each
-    job for `seconds_max` at most.
-
-    `load` reads what the handler needs for each claimed job, in list form, in the transaction of the claim.
-    `attempts_max` is that of the longest schedule that the handler may name; None: there is only `schedule`.
-    """
-
-    handler: Handler
-    schedule: Schedule = STANDARD
-    seconds_max: float = 60.0
-    at_once: int = 16
-    pace: Callable[[], Pace] | None = None
-    load: Callable[[Transaction, list[Job]], Sequence[Any]] = _themselves
-    attempts_max: int | None = None
-
-    @property
-    def begun_max(self) -> int:
-        """How often a job may be begun that never comes to an end, because it takes its worker with it."""
-        return self.attempts_max or self.schedule.attempts_max
-
-    @property
-    def shift(self) -> Shift:
-        lease_ms = round(self.seconds_max * 1_000) + LEASE_MARGIN_MS
-        return Shift(self.at_once, lease_ms, self.pace or partial(Steady, self.at_once))
 
 
 class Worker:
@@ -128,6 +65,7 @@ class Worker:
         self._lines = dict(lines)
         self._rota = Rota({kind: line.shift for kind, line in lines.items()})
         self._clock = clock
+        self._leases = Leases(db, self._id, clock)
         self._alone = alone
         self._retention_ms = retention_ms
         self._news = asyncio.Event()
@@ -141,7 +79,7 @@ class Worker:
         """Works until `stop` is called or the task is cancelled; then drains."""
         self._running = True
         unsubscribe = self._db.signals.subscribe(TOPIC, self._hear)
-        housekeeping = asyncio.create_task(self._keep_house())
+        beside = [asyncio.create_task(self._keep_house()), asyncio.create_task(self._leases.keep())]
         try:
             await self._take_over()
             while not self._stopping:
@@ -153,9 +91,11 @@ class Worker:
         finally:
             self._stopping = True
             unsubscribe()
-            housekeeping.cancel()
-            await asyncio.gather(housekeeping, return_exceptions=True)
             await self._drain()
+            for each in beside:
+                each.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+            await self._let_go()
             self._ended.set()
 
     async def stop(self) -> None:
@@ -232,6 +172,7 @@ class Worker:
     async def _take_over(self) -> None:
         while self._alone and not self._stopping:
             try:
+                await self._db.write(lanes.let_all_go)
                 released = await self._db.write(
                     partial(claims.release_abandoned, now=self._clock(), most=HOUSEKEEPING_ROWS)
                 )
@@ -259,7 +200,8 @@ class Worker:
 
     async def _work(self, job: Job, item: Any, line: Line) -> None:
         started = time.monotonic()
-        settled = await self._settle(job, line, await self._attempt(job, item, line))
+        with self._leases.at_work(job):
+            settled = await self._settle(job, line, await self._attempt(job, item, line))
         if settled is None:
             return
         outcome, settlement = settled
@@ -273,7 +215,7 @@ class Worker:
             lane=job.lane,
             attempt=job.attempts,
             duration_ms=round((time.monotonic() - started) * 1_000),
-            detail=settlement.detail,
+            detail=settlement.detail if line.tells_details else "",
         )
 
     def _tell_rota(self, job: Job, outcome: Outcome | None, settlement: Settlement) -> None:
@@ -294,7 +236,7 @@ class Worker:
             return GiveUp(f"It was begun {job.tries - 1} times and never came to an end.")
         deadline = Deadline(asyncio.get_running_loop(), line.seconds_max)
         try:
-            with deadline:
+            with self._leases.ended_when_lost(job), deadline:
                 return await line.handler(item)
         except asyncio.CancelledError:
             return None if self._stopping else Again("The handler was cancelled.")
@@ -304,30 +246,12 @@ class Worker:
             # What went wrong and where, but not its words: they may quote the payload.
             return Again(f"The handler failed: {_cause(error)}.")
 
-    def _settlement(self, job: Job, line: Line, outcome: Outcome | None) -> Settlement:
-        now = self._clock()
-        settled = partial(Settlement, job=job, now=now)
-        match outcome:
-            case None:
-                return settled(state="waiting", detail="The worker stopped.", due_at=now, forgiven=True)
-            case Done(detail, erase_payload, unit):
-                return settled(state="done", detail=detail, erase_payload=erase_payload, unit=unit)
-            case GiveUp(detail, unit):
-                return settled(state="dead", detail=detail, erase_payload=True, unit=unit)
-            case Again(detail, at_least_ms, _, schedule, unit):
-                pause_ms = delay_ms(schedule or line.schedule, job.tries, jitter(1.0) - 0.5)
-                if pause_ms is None:
-                    return settled(state="dead", detail=detail, erase_payload=True, unit=unit)
-                due_at = now + max(pause_ms, at_least_ms)
-                return settled(state="waiting", detail=detail, due_at=due_at, unit=unit)
-        assert_never(outcome)
-
     async def _settle(
         self, job: Job, line: Line, outcome: Outcome | None
     ) -> tuple[Outcome | None, Settlement] | None:
         """Settles while the lease lasts, and returns what became of the job; None when that is not ours to
         say: then it will be claimed again, or was."""
-        settlement = self._settlement(job, line, outcome)
+        settlement = settlement_of(job, line, outcome, self._clock())
         while True:
             try:
                 if not await self._db.write_together(queue.settle, settlement):
@@ -335,16 +259,19 @@ class Worker:
                     return None
                 return outcome, settlement
             except StorageUnavailable as error:
-                if self._clock() >= job.lease_until:
+                if self._clock() >= self._leases.until(job):
                     log.error("job.not_settled", app_id=job.app_id, job_id=job.job_id, cause=_cause(error))
                     return None
                 await asyncio.sleep(jitter(TROUBLE_SECONDS))
+            except Instead as instead:
+                outcome = instead.outcome
+                settlement = settlement_of(job, line, outcome, self._clock())
             except Exception as error:
                 if settlement.unit is None:
                     log.error("job.not_settled", app_id=job.app_id, job_id=job.job_id, cause=_cause(error))
                     return None
                 outcome = Again(f"What the handler left to be written failed: {_cause(error)}.")
-                settlement = self._settlement(job, line, outcome)
+                settlement = settlement_of(job, line, outcome, self._clock())
 
     # Stopping
 
@@ -355,6 +282,14 @@ class Worker:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=CANCEL_SECONDS_MAX)
+
+    async def _let_go(self) -> None:
+        """Leaves the lanes that have limits to others, who would wait for us otherwise."""
+        try:
+            if await self._db.read(partial(lanes.holds_any, worker=self._id)):
+                await self._db.write(partial(lanes.let_go, worker=self._id))
+        except Exception as error:
+            log.warning("jobs.cannot_let_go", cause=_cause(error))
 
     # Housekeeping
 

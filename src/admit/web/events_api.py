@@ -1,12 +1,9 @@
 """/api/apps/{app}/events: the feed of an app's events, for programs that follow it by a cursor."""
 
-import asyncio
-from collections.abc import Coroutine
 from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
-from starlette.requests import Request
 from starlette.responses import Response
 
 from admit.accounts import users
@@ -14,16 +11,16 @@ from admit.accounts.apps import App
 from admit.clock import new_id
 from admit.errors import NotFound
 from admit.events import type_names, upkeep
-from admit.events.feed import BEGINNING, CURSOR_CHARACTERS_MAX, PAGE_EVENTS_MAX, Page, Wanted
+from admit.events.feed import BEGINNING, CURSOR_CHARACTERS_MAX, PAGE_EVENTS_MAX, Wanted
 from admit.events.log import Recorded
 from admit.storage.transaction import Transaction
 from admit.web.admin_types import PAGE_SIZE, Text
-from admit.web.operations import Call, ClientGone
+from admit.web.long_poll import WAIT_SECONDS_MAX, while_connected
+from admit.web.operations import Call
 from admit.web.operator_access import admin, permitted, permitted_app
 from admit.webhooks import messages
 from admit.webhooks.triggers import Triggered, trigger
 
-WAIT_SECONDS_MAX = 60.0
 UID_PREFIX = "usr_"
 
 
@@ -91,7 +88,7 @@ async def list_events(call: Call) -> Response:
         uid=None if query.user is None else await uid_of(call, app, query.user),
         limit=query.limit,
     )
-    page = await _while_connected(
+    page = await while_connected(
         call.request, call.gateway.news.page(wanted, query.after or BEGINNING, query.wait)
     )
     shown = [_shown(each, app, full=query.format == "full") for each in page.events]
@@ -127,26 +124,6 @@ async def all_restored(call: Call) -> Response:
     while page := await call.gateway.db.write(partial(upkeep.begin_epochs, after=after)):
         count, after = count + len(page), page[-1]
     return call.answer(Restored(count))
-
-
-async def _while_connected(request: Request, page: Coroutine[Any, Any, Page]) -> Page:
-    """What `page` comes to. Raises ClientGone, and lets go of everything, when the client hangs up before."""
-    reading, hanging_up = asyncio.create_task(page), asyncio.create_task(_hang_up(request))
-    try:
-        await asyncio.wait((reading, hanging_up), return_when=asyncio.FIRST_COMPLETED)
-        if not reading.done():
-            raise ClientGone
-        return reading.result()
-    finally:
-        for task in (reading, hanging_up):
-            task.cancel()
-        await asyncio.gather(reading, hanging_up, return_exceptions=True)
-
-
-async def _hang_up(request: Request) -> None:
-    """Returns when the client has gone."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _types(text: str) -> frozenset[str]:

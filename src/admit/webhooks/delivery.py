@@ -73,7 +73,7 @@ def line(book: Book, directory: Directory, http: HttpClient, clock: Clock) -> Li
         SCHEDULE,
         seconds_max=TIMEOUT_SECONDS + 5,
         at_once=AT_ONCE,
-        pace=Adaptive,
+        pace=lambda _endpoint: Adaptive(),
         load=load,
         attempts_max=RETRY_DELAYS_MAX + 1,
     )
@@ -123,7 +123,8 @@ class Courier:
         answer = await post(self._http, endpoint, event.event_id, body, started)
         now = self._clock()
         verdict = verdicts.judge(answer, now)
-        unit = partial(attempts.note, attempt=_attempt(job, verdict, answer, started, now))
+        noted = _attempt(job, verdict, answer, started, now)
+        unit = partial(attempts.note, attempt=noted, subject=job.subject)
         return _outcome(verdict, endpoint, unit, now)
 
 

@@ -315,6 +315,42 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_identities_app_id_uid"), "identities", ["app_id", "uid"], unique=False)
     op.create_table(
+        "job_line_heads",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("position", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("app_id", name=op.f("pk_job_line_heads")),
+    )
+    op.create_table(
+        "job_lines",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("position", sa.BigInteger(), nullable=False),
+        sa.Column("job_id", TEXT, nullable=False),
+        sa.Column("lane", TEXT, nullable=False),
+        sa.Column("attempt", sa.BigInteger(), nullable=False),
+        sa.Column("fence", sa.BigInteger(), nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.Column("said_at", sa.BigInteger(), nullable=False),
+        sa.Column("level", TEXT, nullable=False),
+        sa.Column("line", TEXT, nullable=False),
+        sa.Column("fields", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("app_id", "position", name=op.f("pk_job_lines")),
+        sa.UniqueConstraint(
+            "app_id", "job_id", "fence", "number", name=op.f("uq_job_lines_app_id_job_id_fence_number")
+        ),
+    )
+    op.create_index(
+        op.f("ix_job_lines_app_id_lane_position"), "job_lines", ["app_id", "lane", "position"], unique=False
+    )
+    op.create_table(
+        "job_links",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("about", TEXT, nullable=False),
+        sa.Column("job_id", TEXT, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("app_id", "about", "created_at", "job_id", name=op.f("pk_job_links")),
+    )
+    op.create_index(op.f("ix_job_links_app_id_job_id"), "job_links", ["app_id", "job_id"], unique=False)
+    op.create_table(
         "jobs",
         sa.Column("app_id", TEXT, nullable=False),
         sa.Column("job_id", TEXT, nullable=False),
@@ -582,6 +618,37 @@ def upgrade() -> None:
         sa.Column("once", TEXT, nullable=False),
         sa.Column("live", TEXT, nullable=False),
         sa.PrimaryKeyConstraint("app_id", "subscriber_id", name=op.f("pk_subscriptions")),
+    )
+    op.create_table(
+        "task_env",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("name", TEXT, nullable=False),
+        sa.Column("sealed", TEXT, nullable=False),
+        sa.Column("changed_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("app_id", "name", name=op.f("pk_task_env")),
+    )
+    op.create_table(
+        "task_queues",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("name", TEXT, nullable=False),
+        sa.Column("lane", TEXT, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("app_id", "name", name=op.f("pk_task_queues")),
+    )
+    op.create_table(
+        "tasks",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("task_id", TEXT, nullable=False),
+        sa.Column("name", TEXT, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("declaration", TEXT, nullable=False),
+        sa.Column("version", TEXT, nullable=False),
+        sa.Column("paused", TEXT, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("changed_at", sa.BigInteger(), nullable=False),
+        sa.Column("gone_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("app_id", "task_id", name=op.f("pk_tasks")),
+        sa.UniqueConstraint("app_id", "name", name=op.f("uq_tasks_app_id_name")),
     )
     op.create_table(
         "told",
