@@ -21,6 +21,8 @@ SQL = re.compile(
 RAW_SQL = ("sqlalchemy.text", "sqlalchemy.literal_column", "sqlalchemy.sql.text")
 A_VALUE = re.compile(r"\d+|'\w*'|NULL")  # as a literal column it is no more than what a Core constant says
 SENDERS = ("aiohttp", "httpx", "requests", "urllib.request", "http.client", "smtplib", "aiosmtplib", "socket")
+PAIRS_OF_SOCKETS = ("task/nursery.py", "tasks/nursery.py", "tasks/worker_process.py")
+OPENS_A_SOCKET = ("socket.socket", "socket.create_connection", "socket.create_server", "socket.fromfd")
 UNFINISHED = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X)\b")
 
 
@@ -100,13 +102,23 @@ def test_a_room_writes_to_its_own_tables_only() -> None:
 
 
 def test_nothing_leaves_the_house_but_through_outbound() -> None:
-    """Storage has its database, web listens; commands and the client ask a server and are no part of it."""
+    """Storage has its database, web listens; commands and the client ask a server and are no part of it.
+    Processes of tasks are spoken with over pairs of sockets, which lead nowhere else."""
     places = [
         f"{module.name} imports {name}"
         for module in modules()
         if module.room not in ("outbound", "storage", "cli", "client")
         for name in module.imports.values()
-        if name.startswith(SENDERS) and not (module.room == "web" and name.startswith("socket"))
+        if name.startswith(SENDERS)
+        and not (name == "socket" and (module.room == "web" or module.name in PAIRS_OF_SOCKETS))
+    ]
+    places += [
+        f"{module.name}:{node.lineno} opens {meant}"
+        for module in modules()
+        if module.name in PAIRS_OF_SOCKETS
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call) and (meant := module.meant(node.func)) in OPENS_A_SOCKET
+        if meant != "socket.socket" or [each.arg for each in node.keywords] != ["fileno"]
     ]
     assert not places, "\n".join(places)
 
