@@ -2,20 +2,23 @@
 
 import difflib
 import ipaddress
+import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 
+from admit import setting_values
 from admit.errors import ConfigError
+from admit.setting_values import Network as Network
 
 PREFIX = "ADMIT_"
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+TASKS_PROCESSES_LEAST = 16
 
 # Kubernetes describes a service called "admit" to every pod beside it in variables of these names.
 _SERVICE_LINK = re.compile(r"ADMIT_(SERVICE_(HOST|PORT\w*)|PORT_\d+_\w+)")
@@ -64,6 +67,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     In the file, `syncs_eval = {count = 50, window_seconds = 300}` and the like. What it does not name stays
     as it is; docs/decisions/0018 lists the names.
     """
+    tasks: str
+    """The folder of the operator's own Python, with a folder for each app in it; "": there is none."""
+    tasks_reload: str
+    """When code in TASKS is loaded again: `change` (as soon as a file changes) or `command` (when an operator
+    says so: `admit task reload`). "": `change` where HOST and PUBLIC_URL are on loopback, else `command`."""
+    tasks_processes: int
+    """How many processes may run tasks at the same time, 4 to 1,000; 0: four for each core, 16 at least."""
+    tasks_memory_mb: int
+    """The memory of each process that runs a task, 64 to 65,536 MB of address space."""
+    tasks_user: str
+    """The user of this machine who runs the tasks, where the server is root; "": who runs the server."""
     host: str
     """The address to listen on."""
     port: int
@@ -271,130 +285,55 @@ def _derive(values: dict[str, Any], problems: list[str]) -> None:
             "WORKERS is more than 1, but a SQLite file belongs to one process. Set ADMIT_WORKERS=1 or use "
             "ADMIT_DATABASE_URL=postgresql://admit@localhost/admit"
         )
+    if not values["tasks_reload"]:
+        values["tasks_reload"] = "change" if local else "command"
+    if values["tasks"] and not Path(values["tasks"]).is_dir():
+        problems.append(
+            f"TASKS is {values['tasks']!r}, which is not a folder. Make it, with a folder for each app in "
+            "it, e.g. ADMIT_TASKS=/etc/admit/tasks"
+        )
+    if not values["tasks_processes"]:
+        values["tasks_processes"] = max(TASKS_PROCESSES_LEAST, 4 * (os.cpu_count() or 1))
     if values["database_listen_url"] and sqlite:
         problems.append("DATABASE_LISTEN_URL is set, but SQLite needs none. Remove it.")
 
 
-def _database(text: str) -> str:
-    if text.startswith("postgres://"):
-        text = "postgresql://" + text.removeprefix("postgres://")
-    if text.startswith("sqlite:") and "?" in text:
-        raise ValueError("has a ?, behind which SQLite would read options. Admit opens the file as it stands")
-    if text.startswith("sqlite:///") and text.removeprefix("sqlite:///") not in ("", ":memory:"):
-        return text
-    if text.startswith("postgresql://") and _split(text).hostname:
-        return text
-    if text.startswith("postgresql:///"):  # a socket: the host is in the query or is libpq's own
-        return text
-    raise ValueError("is neither sqlite:///FILE nor postgresql://USER@HOST/DATABASE")
-
-
-def _listen_database(text: str) -> str:
-    if text and not text.startswith(("postgresql://", "postgres://")):
-        raise ValueError("is not postgresql://USER@HOST/DATABASE")
-    return text and _database(text)
-
-
-def _public_url(text: str) -> str:
-    if not text:
-        return ""
-    url = _split(text)
-    if url.scheme not in ("http", "https") or not url.hostname:
-        raise ValueError("is not a whole http:// or https:// address")
-    if "@" in url.netloc or url.query or url.fragment or "?" in text or "#" in text:
-        raise ValueError("has a user, a query or a fragment")
-    if not re.fullmatch(r"[\x21-\x7e]+", text) or "//" in url.path:
-        raise ValueError("has characters that do not belong into an address")
-    return f"{url.scheme}://{url.netloc.lower()}{url.path.rstrip('/')}"
-
-
-def _split(text: str) -> SplitResult:
-    try:
-        url = urlsplit(text)
-        _ = url.port
-    except ValueError:
-        raise ValueError("is not an address") from None
-    return url
-
-
-def _mail_url(text: str) -> str:
-    if text in ("", "inbox:"):
-        return text
-    url = _split(text)
-    if (url.scheme in ("smtp", "smtps") and url.hostname) or (
-        url.scheme == "file" and not url.netloc and url.path
-    ):
-        return text
-    raise ValueError("is none of smtp://HOST, smtps://HOST, file:///PATH and inbox:")
-
-
-def _mail_sender(text: str) -> str:
-    if text and (not re.fullmatch(r"[^@\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+", text)):
-        raise ValueError("is not a mail address")
-    return text
-
-
-def _networks(text: str) -> tuple[Network, ...]:
-    found: list[Network] = []
-    for part in filter(None, (piece.strip() for piece in text.split(","))):
-        try:
-            found.append(ipaddress.ip_network(part))
-        except ValueError:
-            raise ValueError(f"holds {part!r}, neither an address nor a network") from None
-    return tuple(found)
-
-
-def _limits(text: str) -> str:
-    if text in ("on", "off") or Path(text).is_file():
-        return text
-    raise ValueError("is neither on, off nor the path of a file")
-
-
-def _host(text: str) -> str:
-    if re.fullmatch(r"[0-9a-zA-Z.:_-]+", text):
-        return text
-    raise ValueError("is not an address to listen on")
-
-
-def _number(low: int, high: int, unit: str = "") -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
-            raise ValueError(f"is not a whole number from {low} to {high}{unit}")
-        return int(text)
-
-    return parse
-
-
-def _one_of(*choices: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text not in choices:
-            raise ValueError(f"is none of {', '.join(choices)}")
-        return text
-
-    return parse
-
-
 SETTINGS = (
     Setting(
-        "database_url", _database, "sqlite:///admit.db", "postgresql://admit@localhost/admit", secret=True
+        "database_url",
+        setting_values.database,
+        "sqlite:///admit.db",
+        "postgresql://admit@localhost/admit",
+        secret=True,
     ),
     Setting(
-        "database_listen_url", _listen_database, "", "postgresql://admit@db.internal:5432/admit", secret=True
+        "database_listen_url",
+        setting_values.listen_database,
+        "",
+        "postgresql://admit@db.internal:5432/admit",
+        secret=True,
     ),
-    Setting("migrate", _one_of("auto", "manual"), "auto", "manual"),
-    Setting("public_url", _public_url, "", "https://login.example.com"),
+    Setting("migrate", setting_values.one_of("auto", "manual"), "auto", "manual"),
+    Setting("public_url", setting_values.public_url, "", "https://login.example.com"),
     Setting("secret_key", str, "", "$(openssl rand -base64 48)", secret=True),
-    Setting("mail_url", _mail_url, "", "smtp://user:password@mail.example.com:587", secret=True),
-    Setting("mail_sender", _mail_sender, "", "login@example.com"),
-    Setting("access_token_seconds", _number(5, 86_400, " seconds"), "3600", "3600"),
-    Setting("refresh_token_days", _number(1, 3_650, " days"), "180", "180"),
-    Setting("otp_seconds", _number(30, 86_400, " seconds"), "900", "900"),
-    Setting("retention_days", _number(1, 3_650, " days"), "30", "30"),
-    Setting("trusted_proxies", _networks, "", "10.0.0.0/8,127.0.0.1"),
+    Setting(
+        "mail_url", setting_values.mail_url, "", "smtp://user:password@mail.example.com:587", secret=True
+    ),
+    Setting("mail_sender", setting_values.mail_sender, "", "login@example.com"),
+    Setting("access_token_seconds", setting_values.number(5, 86_400, " seconds"), "3600", "3600"),
+    Setting("refresh_token_days", setting_values.number(1, 3_650, " days"), "180", "180"),
+    Setting("otp_seconds", setting_values.number(30, 86_400, " seconds"), "900", "900"),
+    Setting("retention_days", setting_values.number(1, 3_650, " days"), "30", "30"),
+    Setting("trusted_proxies", setting_values.networks, "", "10.0.0.0/8,127.0.0.1"),
     Setting("egress_allow", str, "", "receiver.internal,10.20.0.0/16"),
-    Setting("rate_limits", _limits, "on", "off"),
-    Setting("host", _host, "127.0.0.1", "0.0.0.0"),  # noqa: S104 - an example, not a default
-    Setting("port", _number(0, 65_535), "8080", "8080"),
-    Setting("workers", _number(1, 64), "1", "4"),
-    Setting("log_level", _one_of("debug", "info", "warning", "error"), "info", "info"),
+    Setting("rate_limits", setting_values.limits, "on", "off"),
+    Setting("tasks", setting_values.folder, "", "/etc/admit/tasks"),
+    Setting("tasks_reload", setting_values.reload, "", "command"),
+    Setting("tasks_processes", setting_values.processes, "0", "32"),
+    Setting("tasks_memory_mb", setting_values.number(64, 65_536, " MB"), "1024", "512"),
+    Setting("tasks_user", setting_values.user, "", "admit-tasks"),
+    Setting("host", setting_values.host, "127.0.0.1", "0.0.0.0"),  # noqa: S104 - an example, not a default
+    Setting("port", setting_values.number(0, 65_535), "8080", "8080"),
+    Setting("workers", setting_values.number(1, 64), "1", "4"),
+    Setting("log_level", setting_values.one_of("debug", "info", "warning", "error"), "info", "info"),
 )

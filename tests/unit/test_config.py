@@ -79,6 +79,10 @@ def test_production_settings_are_taken_as_they_are() -> None:
         ("HOST", "0.0.0.0:80/", "HOST is"),
         ("LOG_LEVEL", "INFO", "none of debug, info, warning, error"),
         ("MAIL_SENDER", "a@b\nBcc: c@d", "not a mail address"),
+        ("TASKS_RELOAD", "always", "none of change, command"),
+        ("TASKS_PROCESSES", "3", "from 4 to 1000"),
+        ("TASKS_MEMORY_MB", "1", "from 64 to 65536 MB"),
+        ("TASKS_USER", "nobody; rm", "is not the name of a user"),
     ],
 )
 def test_wrong_value_is_named_with_problem_and_example(name: str, value: str, problem: str) -> None:
@@ -194,3 +198,27 @@ def test_postgres_without_a_secret_key_does_not_start() -> None:
 
 def test_several_processes_on_one_file_are_refused() -> None:
     assert "WORKERS is more than 1" in complaint({"ADMIT_WORKERS": "2"})
+
+
+def test_tasks_lie_in_a_folder_that_is_there(tmp_path: Path) -> None:
+    missing = tmp_path / "tasks"
+    assert complaint({"ADMIT_TASKS": str(missing)}) == (
+        f"TASKS is '{missing}', which is not a folder. Make it, with a folder for each app in it, e.g. "
+        "ADMIT_TASKS=/etc/admit/tasks"
+    )
+    missing.mkdir()
+    settings = Settings.load({"ADMIT_TASKS": str(missing)})
+    assert settings.tasks == str(missing)
+    assert settings.tasks_processes >= 16
+    assert Settings.load({}).tasks == ""
+
+
+def test_tasks_are_loaded_on_change_where_nobody_else_reaches_the_server() -> None:
+    assert Settings.load({}).tasks_reload == "change"
+    assert Settings.load({"ADMIT_TASKS_RELOAD": "command"}).tasks_reload == "command"
+    assert Settings.load(PRODUCTION).tasks_reload == "command"
+    behind_a_proxy = {
+        "ADMIT_PUBLIC_URL": "https://login.example.com",
+        "ADMIT_MAIL_URL": "smtp://mail.example.com",
+    }
+    assert Settings.load(behind_a_proxy).tasks_reload == "command"
