@@ -24,7 +24,7 @@ def fsyncs_per_second(folder: Path, *, seconds: float = 1.0) -> float:
 
 def cpu_seconds(pid: int) -> float:
     """User and system time of `pid` and of those of its descendants that still live."""
-    return sum(_own_cpu_seconds(each) for each in family(pid))
+    return sum(own_cpu_seconds(each) for each in family(pid))
 
 
 def peak_memory_mb(pid: int) -> float:
@@ -47,7 +47,8 @@ def family(pid: int) -> list[int]:
     return found
 
 
-def _own_cpu_seconds(pid: int) -> float:
+def own_cpu_seconds(pid: int) -> float:
+    """User and system time of `pid` alone."""
     fields = _stat(pid)
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND if fields else 0.0
 

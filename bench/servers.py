@@ -29,6 +29,8 @@ class Server:
     app: str
     client_id: str
     client_secret: str
+    command: Callable[..., Any]
+    """Runs a command of this server, such as `command("policy", "set", "bench", "eval")`."""
 
 
 @contextmanager
@@ -100,11 +102,13 @@ def admit_server(
     database_url: str,
     hook_port: int,
     *,
+    tasks: str = "",
     before_serving: Callable[[str, str], object] = lambda _database_url, _app: None,
 ) -> Iterator[Server]:
     """`admit serve` with a fresh app "bench" whose unknown people the receiver decides about.
 
-    `before_serving(database_url, app)` may put people there, while nothing else holds the database.
+    `tasks` is the folder of tasks. `before_serving(database_url, app)` may put people there, while nothing
+    else holds the database.
     """
     port = free_port()
     environment = os.environ | {
@@ -115,6 +119,7 @@ def admit_server(
         "ADMIT_EGRESS_ALLOW": "127.0.0.1",
         "ADMIT_RATE_LIMITS": "off",
         "ADMIT_LOG_LEVEL": "warning",
+        "ADMIT_TASKS": tasks,
     }
     admit = str(Path(sys.executable).with_name("admit"))
 
@@ -131,7 +136,7 @@ def admit_server(
     process = subprocess.Popen([admit, "serve", "--port", str(port)], env=environment, cwd=folder)
     try:
         _wait_until_ready(port)
-        yield Server(process.pid, port, "bench", client["client_id"], client["client_secret"])
+        yield Server(process.pid, port, "bench", client["client_id"], client["client_secret"], command)
     finally:
         process.terminate()
         process.wait(timeout=30)

@@ -26,6 +26,7 @@ CALLERS = {
     "admit.accounts.user_changes.write_many": {"enrollment/creations.py:write_users"},
     "admit.enrollment.creations.import_users": {"web/admin_import_api.py:_carry_out.write"},
     "admit.enrollment.creations.write_users": {
+        "gateway.py:Gateway._runs",
         "web/admin_people_api.py:_write.write",
         "web/transfer_api.py:_write_page.write",
         "web/users_api.py:post_users.write",

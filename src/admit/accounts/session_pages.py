@@ -247,6 +247,12 @@ def find_listed(tx: Transaction, user: User, session_id: str) -> ListedSession |
     return None if row is None else listed_of(user, row)
 
 
+def find_by_id(tx: Transaction, app_id: str, session_id: str) -> ListedSession | None:
+    """A session of the app, whatever its state; None if there is none of this id."""
+    rows = BY_ID.rows(tx, [(app_id, session_id)])
+    return _on_device(rows[0]) if rows else None
+
+
 def newest_of_each(tx: Transaction, people: Sequence[User], most: int) -> dict[Key, list[ListedSession]]:
     """The newest sessions of each of `people`, by (app_id, uid): `most` of them at most, newest first."""
     by_key = {(user.app_id, user.uid): user for user in people}

@@ -30,7 +30,7 @@ from admit.storage.transaction import Transaction
 CHANGES_MAX = 1_000
 UNITS_MAX = 3  # a full array of new users with long names writes some 11,000 rows
 
-Source = Literal["api", "import"]
+Source = Literal["api", "import", "task"]
 """Which way the operator's changes come. It is told of the users whom they create."""
 
 CHANGE_USERS = (

@@ -38,6 +38,7 @@ LOOKUP_THREADS = 64
 URLS_REMEMBERED_MAX = 1_024
 
 Kind = Literal["url", "dns", "address", "connect", "tls", "timeout", "protocol"]
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 Lookup = Callable[[str, int], Sequence[str]]
 """Returns the addresses of a host name. Blocks; raises socket.gaierror."""
 
@@ -123,6 +124,22 @@ class HttpClient:
     ) -> Reply | Failure:
         """Gets `url` once, under the rules of `post`."""
         return await self._ask("GET", url, None, headers, timeout_seconds, reply_bytes_max)
+
+    async def request(
+        self,
+        method: Method,
+        url: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        timeout_seconds: float,
+        reply_bytes_max: int,
+    ) -> Reply | Failure:
+        """Sends any request once, under the rules of `post`. An empty `body` is none.
+
+        Raises ValueError for headers that no request can have.
+        """
+        return await self._ask(method, url, body or None, headers, timeout_seconds, reply_bytes_max)
 
     async def _ask(
         self,
