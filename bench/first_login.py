@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--databases", default="sqlite,postgresql")
     options = parser.parse_args()
-    keys = [_public_key() for _ in range(KEYS)]
+    keys = [public_key() for _ in range(KEYS)]
     for database in options.databases.split(","):
         _bench(database, keys, logins=options.logins, runs=options.runs)
 
@@ -63,12 +63,12 @@ def _bench(database: str, keys: list[str], *, logins: int, runs: int) -> None:
         before = machine.fsyncs_per_second(folder)
         print(f"\n{database}: {logins} first logins a run, {runs} runs, hook called for each")
         print("at once   logins/s (min–max)         p50 ms   p99 ms   server CPU ms   database CPU ms")
-        uvloop.run(_load(server, _logins(server, keys, 500), 16, database_pid))
+        uvloop.run(_load(server, first_logins(server, keys, 500), 16, database_pid))
         best = 0.0
         for concurrency in CONCURRENCIES:
             count = logins if concurrency > 1 else logins // 8
             results = [
-                uvloop.run(_load(server, _logins(server, keys, count), concurrency, database_pid))
+                uvloop.run(_load(server, first_logins(server, keys, count), concurrency, database_pid))
                 for _ in range(runs)
             ]
             _print_row(concurrency, results)
@@ -138,17 +138,17 @@ def _half_load(server: servers.Server, keys: list[str], hook_port: int, per_seco
     own = uvloop.run(
         load.open_loop(hook_port, itertools.repeat(ask, count), b'"ok":true', per_second=per_second)
     )
-    logins = uvloop.run(
-        load.open_loop(server.port, _logins(server, keys, count), TOKENS, per_second=per_second)
+    tally = uvloop.run(
+        load.open_loop(server.port, first_logins(server, keys, count), TOKENS, per_second=per_second)
     )
     print(
-        f"half load ({per_second:.0f}/s, open loop): login p50 {logins.percentile(0.5):.1f} ms, "
-        f"p99 {logins.percentile(0.99):.1f} ms; the hook's own p99 {own.percentile(0.99):.1f} ms; "
-        f"failures {logins.failures}"
+        f"half load ({per_second:.0f}/s, open loop): login p50 {tally.percentile(0.5):.1f} ms, "
+        f"p99 {tally.percentile(0.99):.1f} ms; the hook's own p99 {own.percentile(0.99):.1f} ms; "
+        f"failures {tally.failures}"
     )
 
 
-def _logins(server: servers.Server, keys: list[str], count: int) -> Iterator[bytes]:
+def first_logins(server: servers.Server, keys: list[str], count: int) -> Iterator[bytes]:
     """Requests of `count` people whom nobody has seen before, each with one of a few device keys."""
     requests = []
     for _ in range(count):
@@ -169,7 +169,7 @@ def _logins(server: servers.Server, keys: list[str], count: int) -> Iterator[byt
     return iter(requests)
 
 
-def _public_key() -> str:
+def public_key() -> str:
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key()
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode().strip()
 

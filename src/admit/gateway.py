@@ -22,9 +22,11 @@ from admit.clock import Clock
 from admit.config import Settings
 from admit.enrollment import admissions, departures
 from admit.enrollment.admit import Door
+from admit.enrollment.creations import write_users
 from admit.errors import ConfigError
 from admit.events import upkeep
 from admit.events.news import News
+from admit.jobs.line_news import LineNews
 from admit.jobs.worker import Line, Worker
 from admit.outbound.addresses import EgressPolicy
 from admit.outbound.http import HttpClient
@@ -45,6 +47,12 @@ from admit.storage.key_file import load_or_make_key
 from admit.storage.lock import FileLock
 from admit.storage.resealing import reseal
 from admit.storage.sealing import KeyRing
+from admit.tasks import registrations, runs
+from admit.tasks import sealed as tasks_sealed
+from admit.tasks.deciding import Deciders
+from admit.tasks.registry import Registry
+from admit.tasks.runs import Runs
+from admit.tasks.workshop import Workshop
 from admit.webhooks import alarms, campaign_work, campaigns, delivery, endpoints
 from admit.webhooks import sealed as webhooks_sealed
 from admit.webhooks.book import Book
@@ -52,7 +60,7 @@ from admit.webhooks.book import Book
 HOUSEKEEPING_EVERY_SECONDS = 600.0
 PRUNE_ROWS = 500
 RESEALED_ROWS = 100
-SEALED = (*accounts_sealed.SEALED, *webhooks_sealed.SEALED)
+SEALED = (*accounts_sealed.SEALED, *webhooks_sealed.SEALED, *tasks_sealed.SEALED)
 DAY_MS = real_clock.DAY_MS
 
 log = structlog.get_logger("admit.gateway")
@@ -93,13 +101,17 @@ class Gateway:
         self.test_mails = TestMails(db, ring, clock, self.limits, self.mailers, settings.mail_sender)
         self.connections = Connections(db, clock)
         self.news = News(db)
+        self.line_news = LineNews(db)
         self.user_totals = UserTotals(db)
         self.book = Book(db, ring)
         self.demo_users = DemoUsers(db, ring, clock, self.limits)
+        self.workshop = _workshop(settings)
+        self.registry = self._registry()
+        self.runs = self._runs()
         self.enrollment_tokens = EnrollmentTokens(db, ring, clock, self.limits)
         self.providers = ProviderClient(http, clock)
         self.sso_codes = SsoCodes(db, ring, clock, self.limits)
-        self.door = Door(db, ring, http, clock, settings.refresh_token_days * DAY_MS)
+        self.door = Door(db, ring, http, clock, settings.refresh_token_days * DAY_MS, tasks=self._deciders())
         self._prunes: tuple[Prune, ...] = (
             one_time_codes.prune,
             sign_in_codes.prune,
@@ -109,6 +121,7 @@ class Gateway:
             session_expiry.expire,
             partial(enrollment_tokens.prune, kept_ms=settings.retention_days * DAY_MS),
             partial(departures.prune, kept_ms=settings.retention_days * DAY_MS),
+            partial(registrations.prune, kept_ms=settings.retention_days * DAY_MS),
         )
         self._idle_looked_at = 0
         self._closing = AsyncExitStack()
@@ -148,8 +161,14 @@ class Gateway:
             opened.callback(gateway.directory.close)
             opened.callback(gateway.book.close)
             opened.push_async_callback(gateway.news.close)
+            opened.callback(gateway.line_news.close)
             opened.push_async_callback(gateway.user_totals.close)
             opened.push_async_callback(gateway.mailers.close)
+            if gateway.workshop is not None and gateway.registry is not None:
+                opened.push_async_callback(gateway.workshop.close)
+                opened.push_async_callback(gateway.registry.close)
+            if gateway.runs is not None:
+                opened.push_async_callback(gateway.runs.close)
             await gateway.mint.load()
             opened.push_async_callback(gateway.mint.close)
             opened.push_async_callback(gateway.providers.close)
@@ -159,6 +178,32 @@ class Gateway:
                 await gateway._start_work(opened)
             gateway._closing = opened.pop_all()
         return gateway
+
+    def _deciders(self) -> Deciders | None:
+        """Whoever runs the tasks that policies name; None: there are none here."""
+        if self.workshop is None or self.registry is None or self.runs is None:
+            return None
+        return Deciders(self.registry, self.workshop, self.runs.visit, self.clock)
+
+    def end_waits(self) -> None:
+        """Lets go whoever waits for news: the server is about to stop."""
+        self.news.end_waits()
+        self.line_news.end_waits()
+
+    def _registry(self) -> Registry | None:
+        if self.workshop is None:
+            return None
+        watch = self.settings.tasks_reload == "change"
+        folder = Path(self.settings.tasks)
+        return Registry(self.db, self.ring, self.directory, self.workshop, folder, self.clock, watch=watch)
+
+    def _runs(self) -> Runs | None:
+        if self.workshop is None or self.registry is None:
+            return None
+        write = partial(write_users, source="task")
+        return Runs(
+            self.db, self.registry, self.workshop, self.directory, self.events_http, self.clock, write
+        )
 
     async def close(self) -> None:
         """Ends what runs: decisions are awaited, jobs drained, commits made."""
@@ -177,9 +222,13 @@ class Gateway:
             endpoints.KIND: delivery.line(self.book, self.directory, self.events_http, self.clock),
             campaigns.JOB_KIND: campaign_work.line(self.db, self.clock),
         }
+        if self.runs is not None:
+            lines[runs.KIND] = self.runs.line()
         worker = Worker(
             self.db, lines, self.clock, alone=alone, retention_ms=self.settings.retention_days * DAY_MS
         )
+        if self.registry is not None:
+            await self.registry.start()
         working = asyncio.create_task(worker.run())
         opened.push_async_callback(_end, working)
         opened.push_async_callback(worker.stop)
@@ -240,6 +289,17 @@ class Gateway:
         now = self.clock()
         while await self.db.write(partial(prune, now=now, rows_max=PRUNE_ROWS), patient=True) == PRUNE_ROWS:
             pass
+
+
+def _workshop(settings: Settings) -> Workshop | None:
+    """The processes of tasks; None: there is no folder of them."""
+    if not settings.tasks:
+        return None
+    return Workshop(
+        processes_max=settings.tasks_processes,
+        memory_bytes=settings.tasks_memory_mb * 1_000_000,
+        user=settings.tasks_user,
+    )
 
 
 def limits_of(settings: Settings) -> Limits:

@@ -11,9 +11,9 @@ from admit import clock
 from admit.accounts import clients
 from admit.accounts.apps import PolicySetting
 from admit.accounts.clients import NewClient
-from admit.enrollment import admissions, decision_hook
+from admit.enrollment import admissions, asking
 from admit.enrollment.admissions import Opened
-from admit.enrollment.decision_hook import Answer
+from admit.enrollment.asking import Answer
 from admit.web.changes import Hub
 from admit.web.data_api import ANONYMOUS_BYTES_MAX
 from tests.contract.served import ORIGIN, Served
@@ -34,7 +34,7 @@ async def test_a_decision_that_breaks_down_lets_the_next_login_decide_at_once(
     async with receiving(always(**PROD)) as receiver:
         await house.ask(receiver)
         with monkeypatch.context() as patch:
-            patch.setattr(decision_hook, "ask", broken)
+            patch.setattr(asking, "ask", broken)
             rivals = (house.admit(device=device) for device in range(1, 6))
             outcomes = await asyncio.gather(*rivals, return_exceptions=True)
         assert {type(outcome) for outcome in outcomes} == {ZeroDivisionError}

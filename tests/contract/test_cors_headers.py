@@ -29,7 +29,7 @@ async def test_preflight_of_an_allowed_origin_lets_the_addon_send_its_headers(do
     assert answer.headers[ALLOW] == ORIGIN
     assert "POST" in answer.headers["Access-Control-Allow-Methods"]
     assert answer.headers["Access-Control-Allow-Headers"] == (
-        "Authorization, Content-Type, X-Device-Id, X-Device-Label, X-Device-Platform"
+        "Authorization, Content-Type, Idempotency-Key, X-Device-Id, X-Device-Label, X-Device-Platform"
     )
     assert "Origin" in answer.headers["Vary"]
     assert CREDENTIALS not in answer.headers

@@ -8,9 +8,10 @@ from aiohttp import web
 from standardwebhooks import Webhook
 
 from admit import clock
-from admit.enrollment.decision_hook import DecisionRequest, Question, ask
-from admit.enrollment.hook_reply import Fault
-from admit.enrollment.policy import Admit, Refuse
+from admit.enrollment import asking
+from admit.enrollment.asking import Answer
+from admit.enrollment.decision_hook import DecisionRequest, Hook, Question
+from admit.enrollment.policy import Admit, Fault, Refuse
 from admit.outbound import signing
 from admit.outbound.addresses import EgressPolicy
 from admit.outbound.http import HttpClient
@@ -24,12 +25,15 @@ async def http() -> AsyncIterator[HttpClient]:
     await client.close()
 
 
-def question(url: str, *, email: str = "ada@example.com", timeout_seconds: float = 5.0) -> Question:
+async def ask(http: HttpClient, asked: Question, timeout_seconds: float = 5.0) -> Answer:
+    return await asking.ask(Hook(http, asked, clock.now), timeout_seconds)
+
+
+def question(url: str, *, email: str = "ada@example.com") -> Question:
     return Question(
         admission_id="adm_1",
         url=url,
         secrets=(signing.new_secret(),),
-        timeout_seconds=timeout_seconds,
         request=DecisionRequest(user_id="ada@example.com", email=email),
     )
 
@@ -37,7 +41,7 @@ def question(url: str, *, email: str = "ada@example.com", timeout_seconds: float
 async def test_exactly_user_id_and_email_are_sent_under_a_standard_signature(http: HttpClient) -> None:
     async with receiving(always(**PROD)) as receiver:
         asked = question(receiver.url, email="")
-        answer = await ask(http, asked, clock.now)
+        answer = await ask(http, asked)
     [call] = receiver.calls
     assert call.json == {"userId": "ada@example.com", "email": ""}
     assert call.headers["webhook-id"] == "adm_1"
@@ -56,10 +60,9 @@ async def test_both_secrets_sign_during_a_rotation(http: HttpClient) -> None:
             admission_id="adm_1",
             url=receiver.url,
             secrets=(new, old),
-            timeout_seconds=5,
             request=DecisionRequest(user_id="a", email=""),
         )
-        await ask(http, asked, clock.now)
+        await ask(http, asked)
     [call] = receiver.calls
     for secret in (new, old):
         Webhook(secret).verify(call.body, call.headers)
@@ -68,7 +71,7 @@ async def test_both_secrets_sign_during_a_rotation(http: HttpClient) -> None:
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
 async def test_a_passing_trouble_is_asked_again_under_the_same_id(http: HttpClient, status: int) -> None:
     async with receiving(in_turn(always(status), always(status), always(**PROD))) as receiver:
-        answer = await ask(http, question(receiver.url), clock.now)
+        answer = await ask(http, question(receiver.url))
     assert isinstance(answer.outcome, Admit)
     assert answer.attempts == 3
     assert {call.headers["webhook-id"] for call in receiver.calls} == {"adm_1"}
@@ -76,7 +79,7 @@ async def test_a_passing_trouble_is_asked_again_under_the_same_id(http: HttpClie
 
 async def test_three_attempts_are_all(http: HttpClient) -> None:
     async with receiving(always(503)) as receiver:
-        answer = await ask(http, question(receiver.url), clock.now)
+        answer = await ask(http, question(receiver.url))
     assert isinstance(answer.outcome, Fault)
     assert "status 503" in answer.outcome.reason
     assert len(receiver.calls) == answer.attempts == 3
@@ -85,7 +88,7 @@ async def test_three_attempts_are_all(http: HttpClient) -> None:
 @pytest.mark.parametrize("status", [201, 204, 400, 401, 404, 500])
 async def test_any_other_status_is_a_fault_at_once(http: HttpClient, status: int) -> None:
     async with receiving(always(status, **PROD)) as receiver:
-        answer = await ask(http, question(receiver.url), clock.now)
+        answer = await ask(http, question(receiver.url))
     assert isinstance(answer.outcome, Fault)
     assert len(receiver.calls) == 1
 
@@ -94,7 +97,7 @@ async def test_a_redirect_is_not_followed(http: HttpClient) -> None:
     async with receiving(always(**PROD)) as target:
         headers = {"Location": target.url}
         async with receiving(always(302, headers)) as receiver:
-            answer = await ask(http, question(receiver.url), clock.now)
+            answer = await ask(http, question(receiver.url))
     assert isinstance(answer.outcome, Fault)
     assert (len(receiver.calls), len(target.calls)) == (1, 0)
 
@@ -102,7 +105,7 @@ async def test_a_redirect_is_not_followed(http: HttpClient) -> None:
 async def test_an_endpoint_that_hangs_costs_the_budget_and_no_more(http: HttpClient) -> None:
     async with receiving(always(**PROD), held=True) as receiver:
         started = asyncio.get_running_loop().time()
-        answer = await ask(http, question(receiver.url, timeout_seconds=1.0), clock.now)
+        answer = await ask(http, question(receiver.url), 1.0)
         took = asyncio.get_running_loop().time() - started
     assert isinstance(answer.outcome, Fault)
     assert "did not answer within" in answer.outcome.reason
@@ -120,14 +123,14 @@ async def test_an_endpoint_that_drips_bytes_costs_the_budget_and_no_more(http: H
         return response
 
     async with receiving(drip) as receiver:
-        answer = await ask(http, question(receiver.url, timeout_seconds=1.0), clock.now)
+        answer = await ask(http, question(receiver.url), 1.0)
     assert isinstance(answer.outcome, Fault)
     assert answer.latency_ms < 1500
 
 
 async def test_a_wish_to_wait_beyond_the_budget_ends_the_attempts(http: HttpClient) -> None:
     async with receiving(always(429, {"Retry-After": "30"})) as receiver:
-        answer = await ask(http, question(receiver.url, timeout_seconds=2.0), clock.now)
+        answer = await ask(http, question(receiver.url), 2.0)
     assert len(receiver.calls) == answer.attempts == 1
     assert answer.latency_ms < 1500
 
@@ -142,7 +145,7 @@ async def test_a_huge_reply_is_a_fault_before_it_is_read(http: HttpClient, statu
         return response
 
     async with receiving(huge) as receiver:
-        answer = await ask(http, question(receiver.url), clock.now)
+        answer = await ask(http, question(receiver.url))
     assert isinstance(answer.outcome, Fault)
     assert answer.outcome.reason == "127.0.0.1 answered with more than 65536 bytes."
     assert answer.attempts == 1
@@ -155,14 +158,14 @@ async def test_a_compressed_reply_is_not_unpacked(http: HttpClient) -> None:
         return response
 
     async with receiving(bomb) as receiver:
-        answer = await ask(http, question(receiver.url), clock.now)
+        answer = await ask(http, question(receiver.url))
     assert isinstance(answer.outcome, Fault)
 
 
 async def test_a_closed_port_is_tried_three_times_and_named(http: HttpClient) -> None:
     async with receiving(always(**PROD)) as receiver:
         url = receiver.url
-    answer = await ask(http, question(url), clock.now)
+    answer = await ask(http, question(url))
     assert isinstance(answer.outcome, Fault)
     assert "no connection" in answer.outcome.reason
     assert answer.attempts == 3
@@ -170,6 +173,6 @@ async def test_a_closed_port_is_tried_three_times_and_named(http: HttpClient) ->
 
 async def test_a_refusal_is_a_verdict_and_not_asked_again(http: HttpClient) -> None:
     async with receiving(always(ok=False, action="prod")) as receiver:
-        answer = await ask(http, question(receiver.url), clock.now)
+        answer = await ask(http, question(receiver.url))
     assert isinstance(answer.outcome, Refuse)
     assert len(receiver.calls) == 1

@@ -357,7 +357,7 @@ async def test_people_do_not_wait_for_each_other(house: House) -> None:
 async def test_at_most_64_calls_at_once_and_the_others_are_told_when_to_come_again(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("admit.enrollment.admit.PLACE_WAIT_SECONDS_MAX", 0.2)
+    monkeypatch.setattr("admit.enrollment.asking.PLACE_WAIT_SECONDS_MAX", 0.2)
     async with receiving(always(**PROD), held=True) as receiver:
         await house.ask(receiver)
         logins = [asyncio.create_task(house.admit(f"person{number}")) for number in range(70)]

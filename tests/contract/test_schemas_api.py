@@ -6,6 +6,7 @@ from jsonschema_rs import Draft202012Validator, meta
 from admit.accounts.app_settings import parse_app_name
 from admit.errors import InvalidRequest
 from admit.events.catalog import TYPES
+from admit.task.schemas import TYPES as TASKS
 from tests.contract.served import Answered, Served
 
 ANYWHERE = {"Origin": "https://nobody.example"}
@@ -33,6 +34,19 @@ async def test_every_type_is_listed_with_the_address_of_its_schema(door: Served)
         assert meta.is_valid(answer.json)
         (example,) = answer.json["examples"]
         assert Draft202012Validator(answer.json, validate_formats=True).is_valid(example)
+
+
+async def test_what_tasks_are_given_and_return_is_listed_with_its_schema(door: Served) -> None:
+    listed = await door.ask("GET", "/schemas", headers=ANYWHERE)
+
+    assert [each["name"] for each in listed.json["tasks"]] == list(TASKS)
+    assert {"task.decision", "task.event", "task.request", "task.verdict"} <= TASKS.keys()
+    for each in listed.json["tasks"]:
+        path = each["schema"].removeprefix(door.gateway.settings.public_url)
+        answer = await door.ask("GET", path, headers=ANYWHERE)
+        assert (answer.status, is_public(answer)) == (200, True)
+        assert (answer.json["$id"], answer.json["title"]) == (each["schema"], each["name"])
+        assert meta.is_valid(answer.json)
 
 
 @pytest.mark.parametrize("name", ["user.vanished", "User.Enrolled", "%00", "..", "a%2Fb"])

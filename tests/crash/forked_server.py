@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from admit.config import Settings
-from admit.jobs import worker
+from admit.jobs import handling
 from admit.jobs.worker import Line
 from admit.web import server
 from admit.webhooks import campaign_work, delivery
@@ -65,7 +65,7 @@ def _serve(environment: Mapping[str, str], log: Path, attempt_seconds_max: float
     with log.open("ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    worker.LEASE_MARGIN_MS = LEASE_MARGIN_MS
+    handling.LEASE_MARGIN_MS = LEASE_MARGIN_MS
     for room in (delivery, campaign_work):
         room.line = partial(_shorter, room.line, attempt_seconds_max)  # type: ignore[attr-defined]
     if moment:

@@ -17,7 +17,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.engine.base import RootTransaction
 
 from admit.config import Settings
-from admit.enrollment import decision_hook
+from admit.enrollment import asking
 from admit.outbound.mail import FileMailer
 from admit.web import server, token_api
 from admit.webhooks import delivery
@@ -56,7 +56,7 @@ def arm(moment: str, step: str, end: Callable[[], None]) -> None:
     elif step == "mail":
         _arm_call(moment, FileMailer, "send", end)
     elif step == "hook":
-        _arm_call(moment, decision_hook, "ask", end)
+        _arm_call(moment, asking, "ask", end)
     elif step == "answer":
         _arm_call(moment, token_api, "_redeem_code", end)
     elif step == "post":

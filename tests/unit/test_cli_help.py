@@ -160,7 +160,15 @@ print(sorted({heavy!r} & set(sys.modules)), file=sys.stderr)
         ),
         (
             ["policy", "set", "notes", "eval", "--timeout", "5s"],
-            "--timeout, --on-failure and --payload belong to the policy webhook, not to eval.",
+            "--timeout and --on-failure belong to the policies webhook and task, not to eval.",
+        ),
+        (
+            ["policy", "set", "notes", "task", "decide", "--payload", "full"],
+            "--payload belongs to the policy webhook, not to task.",
+        ),
+        (
+            ["policy", "set", "notes", "task"],
+            "A task has one name, e.g. admit policy set APP task decide_enrollment",
         ),
         (["policy", "set", "notes", "prod", "x"], "The policy prod takes no value, but 'x' was given."),
         (

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from admit.enrollment.hook_reply import USER_DATA_BYTES_MAX, Fault, read_reply
-from admit.enrollment.policy import Admit, Refuse
+from admit.enrollment.hook_reply import USER_DATA_BYTES_MAX, read_reply
+from admit.enrollment.policy import Admit, Fault, Refuse
 from admit.errors import USER_NOT_ACCEPTED
 
 

@@ -3,21 +3,26 @@
 from typing import Literal
 
 import pytest
+from msgspec.structs import replace
 
 from admit.accounts.apps import PolicySetting
 from admit.accounts.seats import Seats, WhenFull
 from admit.enrollment.policy import (
     NO_SEATS,
     NO_SEATS_THIS_WAY,
+    NOBODY_DECIDED,
     Admit,
     Applicant,
-    Ask,
+    AskHook,
+    AskTask,
+    Fault,
     Refuse,
     Verdict,
     decide,
     within,
+    without_answer,
 )
-from admit.errors import NO_SEATS_AVAILABLE, USER_NOT_ACCEPTED, USER_NOT_REGISTERED
+from admit.errors import NO_SEATS_AVAILABLE, USER_NOT_ACCEPTED, USER_NOT_REGISTERED, WEBHOOK_ERROR
 from admit.signin.proof import Intent
 
 EVERY_KIND = [
@@ -25,6 +30,7 @@ EVERY_KIND = [
     PolicySetting(kind="prod"),
     PolicySetting(kind="domains", domains=("example.com",)),
     PolicySetting(kind="webhook", url="https://hooks.example.com/"),
+    PolicySetting(kind="task", task="decide"),
     PolicySetting(kind="reject"),
 ]
 
@@ -86,9 +92,30 @@ def test_a_web_hook_is_asked_by_its_own_rules() -> None:
     policy = PolicySetting(
         kind="webhook", url="https://hooks.example.com/", timeout_seconds=2, on_failure="eval"
     )
-    assert decide(policy, applicant()) == Ask(
+    assert decide(policy, applicant()) == AskHook(
         url="https://hooks.example.com/", timeout_seconds=2, on_failure="eval"
     )
+
+
+def test_a_task_is_asked_by_its_own_rules() -> None:
+    policy = PolicySetting(kind="task", task="decide", timeout_seconds=2, on_failure="eval")
+    assert decide(policy, applicant()) == AskTask(task="decide", timeout_seconds=2, on_failure="eval")
+
+
+HOOK = AskHook(url="https://hooks.example.com/", timeout_seconds=2, on_failure="refuse")
+TASK = AskTask(task="decide", timeout_seconds=2, on_failure="refuse")
+
+
+@pytest.mark.parametrize("ask", [HOOK, TASK], ids=["hook", "task"])
+def test_who_cannot_be_asked_lets_nobody_in_unless_the_app_wants_it(ask: AskHook | AskTask) -> None:
+    fault = Fault("It did not answer.")
+    refusal = without_answer(ask, fault)
+    assert isinstance(refusal, Refuse)
+    assert (refusal.code, refusal.message, refusal.reason) == (WEBHOOK_ERROR, NOBODY_DECIDED, fault.reason)
+    admission = without_answer(replace(ask, on_failure="eval"), fault)
+    assert isinstance(admission, Admit)
+    assert admission.type == "eval"
+    assert fault.reason in admission.reason
 
 
 # Seats

@@ -104,6 +104,21 @@ def test_urls_that_mean_different_hosts_to_different_parsers_are_refused(url: st
 def test_timeout_stays_between_1_and_15_seconds(seconds: float) -> None:
     with pytest.raises(InvalidRequest, match="1 to 15 seconds"):
         check_policy(webhook(timeout_seconds=seconds))
+    with pytest.raises(InvalidRequest, match="1 to 15 seconds"):
+        check_policy(PolicySetting(kind="task", task="decide", timeout_seconds=seconds))
+
+
+def test_a_task_is_kept_with_its_rules() -> None:
+    setting = PolicySetting(kind="task", task="decide_enrollment", timeout_seconds=3, on_failure="eval")
+    assert check_policy(setting) == setting
+
+
+@pytest.mark.parametrize(
+    "name", ["", "Decide", "1st", "de-cide", "_decide", "d" * 64, "décide", "a b", "a\n"]
+)
+def test_what_cannot_name_a_task_is_refused(name: str) -> None:
+    with pytest.raises(InvalidRequest, match="needs the name of a task"):
+        check_policy(PolicySetting(kind="task", task=name))
 
 
 @pytest.mark.parametrize(
@@ -114,6 +129,9 @@ def test_timeout_stays_between_1_and_15_seconds(seconds: float) -> None:
         (PolicySetting(kind="prod", on_failure="eval"), "on_failure"),
         (PolicySetting(kind="domains", domains=("example.com",), timeout_seconds=3), "timeout_seconds"),
         (webhook(domains=("example.com",)), "domains"),
+        (webhook(task="decide"), "task"),
+        (PolicySetting(kind="task", task="decide", url="https://example.com/"), "url"),
+        (PolicySetting(kind="task", task="decide", payload="full"), "payload"),
     ],
 )
 def test_field_of_another_kind_is_refused_not_dropped(setting: PolicySetting, field: str) -> None:

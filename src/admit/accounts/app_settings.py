@@ -35,6 +35,7 @@ RESERVED_NAMES = frozenset(_RESERVED.split())
 
 _URL = re.compile(r"[!$%&'()*+,\-./0-9:;=?@A-Z\[\]_a-z~]+")  # RFC 3986 §2, less the #
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+_TASK = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
 WhenDevicesFull = Literal["refuse", "lock"]
@@ -45,12 +46,13 @@ class PolicySetting(msgspec.Struct, frozen=True, kw_only=True):
     """The rule for people unknown to the app. `check_policy` says what is allowed together.
 
     `payload`: what a web hook is told. contract: userId and email, as Dexie Cloud does. full: all that is
-    known of the sign-in, see `enrollment.decision_hook`.
+    known of the sign-in, see `enrollment.decision_hook`. A `task` is told all of it, too.
     """
 
-    kind: Literal["eval", "prod", "domains", "webhook", "reject"] = "eval"
+    kind: Literal["eval", "prod", "domains", "webhook", "task", "reject"] = "eval"
     domains: tuple[str, ...] = ()
     url: str = ""
+    task: str = ""
     timeout_seconds: float = 5.0
     on_failure: Literal["refuse", "eval"] = "refuse"
     payload: Payload = "contract"
@@ -121,6 +123,13 @@ def check_policy(setting: PolicySetting) -> PolicySetting:
                 on_failure=setting.on_failure,
                 payload=setting.payload,
             )
+        case "task":
+            checked = PolicySetting(
+                kind="task",
+                task=_check_task(setting.task),
+                timeout_seconds=_check_timeout(setting.timeout_seconds),
+                on_failure=setting.on_failure,
+            )
         case _:
             assert_never(setting.kind)
     _refuse_strangers(setting, checked)
@@ -182,10 +191,19 @@ def _check_url(url: str) -> str:
     return url
 
 
+def _check_task(name: str) -> str:
+    if not _TASK.fullmatch(name):
+        raise InvalidRequest(
+            f"The policy task needs the name of a task, such as decide_enrollment, not {name[:80]!r}."
+        )
+    return name
+
+
 def _check_timeout(seconds: float) -> float:
     if not TIMEOUT_SECONDS_MIN <= seconds <= TIMEOUT_SECONDS_MAX:  # NaN lies nowhere
         raise InvalidRequest(
-            f"The timeout of a web hook is {TIMEOUT_SECONDS_MIN:g} to {TIMEOUT_SECONDS_MAX:g} seconds."
+            f"The timeout of a web hook or a task is {TIMEOUT_SECONDS_MIN:g} to {TIMEOUT_SECONDS_MAX:g} "
+            "seconds."
         )
     return float(seconds)
 
@@ -193,7 +211,7 @@ def _check_timeout(seconds: float) -> float:
 def _refuse_strangers(given: PolicySetting, checked: PolicySetting) -> None:
     """A field that the kind does not use was meant for something: say so rather than drop it."""
     plain = PolicySetting(kind=given.kind)
-    for field in ("domains", "url", "timeout_seconds", "on_failure", "payload"):
+    for field in ("domains", "url", "task", "timeout_seconds", "on_failure", "payload"):
         value, kept = getattr(given, field), getattr(checked, field)
         if kept == getattr(plain, field) and value != kept:
             raise InvalidRequest(f"{field} does not belong to the policy {given.kind}.")

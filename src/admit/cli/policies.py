@@ -21,7 +21,7 @@ policies = group(
 )
 
 
-Kind = Literal["eval", "prod", "reject", "domains", "webhook"]
+Kind = Literal["eval", "prod", "reject", "domains", "webhook", "task"]
 OnFailure = Literal["refuse", "eval"]
 Payload = Literal["contract", "full"]
 Intent = Literal["login", "register"]
@@ -44,17 +44,21 @@ def set_policy(
     kind: Annotated[Kind, typer.Argument(metavar="KIND", help="The rule, as above.", show_default=False)],
     value: Annotated[
         list[str] | None,
-        typer.Argument(metavar="VALUE", help="The domains, or the URL of the web hook.", show_default=False),
+        typer.Argument(
+            metavar="VALUE",
+            help="The domains, the URL of the web hook, or the name of the task.",
+            show_default=False,
+        ),
     ] = None,
     timeout: Annotated[
         float | None,
-        duration_option("webhook: how long it may take in all, 1s to 15s; 5s by default."),
+        duration_option("webhook, task: how long it may take in all, 1s to 15s; 5s by default."),
     ] = None,
     on_failure: Annotated[
         OnFailure | None,
         typer.Option(
-            help="webhook: who is let in when it does not answer as it should: nobody (refuse, the default) "
-            "or everybody on trial (eval).",
+            help="webhook, task: who is let in when it does not answer as it should: nobody (refuse, the "
+            "default) or everybody on trial (eval).",
             show_default=False,
         ),
     ] = None,
@@ -75,6 +79,7 @@ def set_policy(
       admit policy set notes prod                          everybody
       admit policy set notes domains example.com,acme.org  who proves an email there
       admit policy set notes webhook URL                   whom your web hook says
+      admit policy set notes task NAME                     whom your task says
       admit policy set notes reject                        nobody
       admit policy set notes prod --for google             who comes by google, everybody
     """
@@ -220,12 +225,17 @@ def in_words(policy: "PolicySetting") -> str:
         case "domains":
             return f"domains (who proves an email at {listed(policy.domains)} comes in)"
         case "webhook":
-            failure = "nobody comes in" if policy.on_failure == "refuse" else "everybody does, on trial"
-            limit = duration(policy.timeout_seconds)
             told = ", told all that is known" if policy.payload == "full" else ""
-            return f"webhook ({policy.url} decides within {limit}{told}; when it fails, {failure})"
+            return f"webhook ({policy.url} decides within {_limits(policy, told)})"
+        case "task":
+            return f"task ({policy.task} decides within {_limits(policy)})"
         case _:
             assert_never(policy.kind)
+
+
+def _limits(policy: "PolicySetting", told: str = "") -> str:
+    failure = "nobody comes in" if policy.on_failure == "refuse" else "everybody does, on trial"
+    return f"{duration(policy.timeout_seconds)}{told}; when it fails, {failure}"
 
 
 def _policy_of(app: str, way_in: str | None, *, secret: bool = False) -> str:
@@ -251,9 +261,11 @@ def _setting(
 ) -> "PolicySetting":
     from admit.accounts.app_settings import PolicySetting
 
-    if kind != "webhook" and (timeout, on_failure, payload) != (None, None, None):
+    if kind != "webhook" and payload is not None:
+        raise Refusal(f"--payload belongs to the policy webhook, not to {kind}.", 2)
+    if kind not in ("webhook", "task") and (timeout, on_failure) != (None, None):
         raise Refusal(
-            f"--timeout, --on-failure and --payload belong to the policy webhook, not to {kind}.", 2
+            f"--timeout and --on-failure belong to the policies webhook and task, not to {kind}.", 2
         )
     match kind:
         case "eval" | "prod" | "reject":
@@ -268,16 +280,22 @@ def _setting(
         case "webhook":
             if len(value) != 1:
                 raise Refusal("A web hook has one URL, e.g. https://example.com/decide", 2)
-            plain = PolicySetting(kind="webhook", url=value[0])
-            return PolicySetting(
-                kind="webhook",
-                url=value[0],
-                timeout_seconds=plain.timeout_seconds if timeout is None else timeout,
-                on_failure=plain.on_failure if on_failure is None else on_failure,
-                payload=plain.payload if payload is None else payload,
-            )
+            hook = PolicySetting(kind="webhook", url=value[0], payload=payload or "contract")
+            return _within(hook, timeout, on_failure)
+        case "task":
+            if len(value) != 1:
+                raise Refusal("A task has one name, e.g. admit policy set APP task decide_enrollment", 2)
+            return _within(PolicySetting(kind="task", task=value[0]), timeout, on_failure)
         case _:
             assert_never(kind)
+
+
+def _within(policy: "PolicySetting", timeout: float | None, on_failure: OnFailure | None) -> "PolicySetting":
+    return msgspec.structs.replace(
+        policy,
+        timeout_seconds=policy.timeout_seconds if timeout is None else timeout,
+        on_failure=on_failure or policy.on_failure,
+    )
 
 
 def _outcome(result: "SimulationResult") -> "Facts":
@@ -287,7 +305,7 @@ def _outcome(result: "SimulationResult") -> "Facts":
         case "refuse":
             said = f"is refused: {result.code}"
         case "ask":
-            said = f"depends on {result.url}"
+            said = f"depends on {result.url or f'the task {result.task}'}"
         case _:
             assert_never(result.outcome)
     facts = [

@@ -6,17 +6,15 @@ enter ─┬─ known ───────────────────�
 """
 
 import asyncio
-from collections import defaultdict
 from contextlib import suppress
 from typing import assert_never
 
-import msgspec
 import structlog
 
 from admit.accounts import email_proofs
 from admit.accounts.apps import App, hook_secrets_of
 from admit.clock import Clock, new_id
-from admit.enrollment import admissions, decision_hook, ledger, settlements
+from admit.enrollment import admissions, asking, decision_hook, decision_task, ledger, settlements
 from admit.enrollment.admissions import (
     Again,
     Awaited,
@@ -26,16 +24,26 @@ from admit.enrollment.admissions import (
     Nowhere,
     Opened,
 )
+from admit.enrollment.asking import ATTEMPTS_MAX, TRY_AGAIN, Answer, Asked, Places
 from admit.enrollment.barred import Barred, refusal_of
-from admit.enrollment.decision_hook import Answer, Question
+from admit.enrollment.decision_hook import Hook, Question
+from admit.enrollment.decision_task import NO_TASKS, NobodyAsked, TaskAsked, TaskDecider
 from admit.enrollment.entries import Entry
-from admit.enrollment.hook_reply import Fault
-from admit.enrollment.policy import Admit, Applicant, Ask, Refuse, Verdict, decide
+from admit.enrollment.policy import (
+    Applicant,
+    Ask,
+    AskHook,
+    AskTask,
+    Fault,
+    Refuse,
+    Verdict,
+    decide,
+    without_answer,
+)
 from admit.enrollment.settlements import Late, Settled, Settlement
 from admit.errors import (
     EMAIL_NOT_VERIFIED,
     SIGN_IN_EXPIRED,
-    WEBHOOK_ERROR,
     InvalidOtp,
     Refused,
     StorageUnavailable,
@@ -48,35 +56,35 @@ from admit.signin.sso import EXPIRED
 from admit.storage.database import Database
 from admit.storage.sealing import KeyRing
 
-ASKED_AT_ONCE_PER_APP = 64
-PLACE_WAIT_SECONDS_MAX = 4.0
 LEASE_MARGIN_MS = 5_000
 ENTRIES_MAX = 8
 LOOK_EVERY_SECONDS = 1.0
 
-HOOK_FAILED = "The app could not decide about new people just now. Try again later."
 UNVERIFIED = "The owner of this email address has proven it here. Verify your address before you sign in."
-TRY_AGAIN = "Too many new people are at the door at this moment. Try again in a few seconds."
 
 log = structlog.get_logger("admit.enrollment")
-
-_encode = msgspec.json.Encoder().encode
 
 
 class Door:
     """Lets people in. It lives as long as the server: decisions go on when the one who asked has hung up."""
 
     def __init__(
-        self, db: Database, ring: KeyRing, http: HttpClient, clock: Clock, refresh_token_ms: int
+        self,
+        db: Database,
+        ring: KeyRing,
+        http: HttpClient,
+        clock: Clock,
+        refresh_token_ms: int,
+        *,
+        tasks: TaskDecider | None = None,
     ) -> None:
         self._db = db
         self._ring = ring
         self._http = http
         self._clock = clock
         self._refresh_token_ms = refresh_token_ms
-        self._places: defaultdict[str, asyncio.Semaphore] = defaultdict(
-            lambda: asyncio.Semaphore(ASKED_AT_ONCE_PER_APP)
-        )
+        self._tasks = tasks
+        self._places = Places()
         self._deciding: dict[str, asyncio.Task[Settled]] = {}
         self._heard: dict[str, asyncio.Event] = {}
         self._unsubscribe = db.signals.subscribe("admission", self._hear)
@@ -156,20 +164,19 @@ class Door:
 
     async def _decide_and_settle(self, entry: Entry, opened: Opened) -> Settled:
         decision = decide(entry.policy, _applicant(entry.proof))
-        attempts, latency_ms = 0, 0
         if isinstance(decision, Ask):
             answer = await self._ask(entry, opened, decision)
-            attempts, latency_ms = answer.attempts, answer.latency_ms
             verdict = _verdict(answer, decision)
         else:
-            verdict = decision
+            answer, verdict = Answer(outcome=decision, attempts=0, latency_ms=0), decision
         settlement = Settlement(
             entry=entry,
             opened=opened,
             verdict=verdict,
-            attempts=attempts,
-            latency_ms=latency_ms,
+            attempts=answer.attempts,
+            latency_ms=answer.latency_ms,
             now=self._clock(),
+            record=answer.record,
         )
         settled = await self._db.write_together(settlements.settle, settlement)
         log.info(
@@ -179,27 +186,34 @@ class Door:
             outcome="late" if isinstance(settled, Late) else verdict.__class__.__name__.lower(),
             policy=entry.policy.kind,
             way_in=entry.proof.way_in,
-            attempts=attempts,
-            latency_ms=latency_ms,
+            attempts=answer.attempts,
+            latency_ms=answer.latency_ms,
         )
         return settled
 
     async def _ask(self, entry: Entry, opened: Opened, ask: Ask) -> Answer:
-        """Calls the hook once there is a place. Raises Unavailable if there is none in time."""
-        app = entry.app
-        place = self._places[app.app_id]
-        await _take(place)
-        try:
-            question = Question(
-                admission_id=opened.admission_id,
-                url=ask.url,
-                secrets=hook_secrets_of(app, self._clock()),
-                timeout_seconds=ask.timeout_seconds,
-                request=decision_hook.request_of(entry.proof, ask.payload),
-            )
-            return await decision_hook.ask(self._http, question, self._clock)
-        finally:
-            place.release()
+        """Asks once there is a place. Raises Unavailable if there is none in time."""
+        async with self._places.taken(entry.app.app_id):
+            return await asking.ask(self._asked(entry, opened, ask), ask.timeout_seconds)
+
+    def _asked(self, entry: Entry, opened: Opened, ask: Ask) -> Asked:
+        match ask:
+            case AskHook():
+                question = Question(
+                    admission_id=opened.admission_id,
+                    url=ask.url,
+                    secrets=hook_secrets_of(entry.app, self._clock()),
+                    request=decision_hook.request_of(entry.proof, ask.payload),
+                )
+                return Hook(self._http, question, self._clock)
+            case AskTask():
+                if self._tasks is None:
+                    return NobodyAsked(NO_TASKS)
+                decision = decision_task.decision_of(entry.proof, opened.admission_id)
+                earlier = (opened.fence - 1) * ATTEMPTS_MAX
+                return TaskAsked(self._tasks.begin(entry.app, ask.task, decision, earlier), ask.task)
+            case _:
+                assert_never(ask)
 
     async def _verdict_of_rival(self, app: App, awaited: Awaited) -> Settled:
         """The outcome that a rival has reached, here or elsewhere; Again where we must enter anew."""
@@ -259,23 +273,8 @@ def _applicant(proof: Proof) -> Applicant:
 
 
 def _verdict(answer: Answer, ask: Ask) -> Verdict:
-    """The verdict in `answer`, or what the app wants where the hook failed."""
-    if not isinstance(answer.outcome, Fault):
-        return answer.outcome
-    if ask.on_failure == "eval":
-        return Admit(type="eval", reason=f"Admitted as eval because the hook failed: {answer.outcome.reason}")
-    return Refuse(code=WEBHOOK_ERROR, message=HOOK_FAILED, reason=answer.outcome.reason)
-
-
-async def _take(place: asyncio.Semaphore) -> None:
-    """Takes a place, at once where there is one. Raises Unavailable when there is none in time."""
-    if not place.locked():
-        await place.acquire()
-        return
-    try:
-        await asyncio.wait_for(place.acquire(), PLACE_WAIT_SECONDS_MAX)
-    except TimeoutError:
-        raise Unavailable(TRY_AGAIN, retry_after_seconds=5) from None
+    outcome = answer.outcome
+    return without_answer(ask, outcome) if isinstance(outcome, Fault) else outcome
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

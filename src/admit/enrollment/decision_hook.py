@@ -1,10 +1,9 @@
 """Asking the operator's endpoint about one unknown person.
 
-One budget covers all attempts. Every attempt carries the same `webhook-id`, the admission's, so that the
-endpoint can tell a repetition from a second person.
+Every attempt carries the same `webhook-id`, the admission's, so that the endpoint can tell a repetition from
+a second person.
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,16 +12,15 @@ import msgspec
 
 from admit.accounts import devices
 from admit.accounts.app_settings import Payload
-from admit.clock import Clock, jitter
-from admit.enrollment.hook_reply import Fault, read_reply
-from admit.enrollment.policy import Verdict
+from admit.clock import Clock
+from admit.enrollment.asking import Try
+from admit.enrollment.hook_reply import read_reply
+from admit.enrollment.policy import Fault, Verdict
 from admit.outbound import signing
 from admit.outbound.http import Failure, HttpClient, Reply
 from admit.signin.proof import Proof
 
-ATTEMPTS_MAX = 3
 REPLY_BYTES_MAX = 65_536
-PAUSES_SECONDS = (0.1, 0.4)
 TRY_AGAIN_STATUSES = frozenset({429, 502, 503, 504})
 
 _encode = msgspec.json.Encoder().encode
@@ -94,44 +92,35 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     admission_id: str
     url: str
     secrets: Sequence[str]
-    timeout_seconds: float
     request: DecisionRequest | FullRequest
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of asking: a verdict, or the fault that prevented one."""
+class Hook:
+    """The operator's endpoint, asked about one person."""
 
-    outcome: Verdict | Fault
-    attempts: int
-    latency_ms: int
+    def __init__(self, http: HttpClient, question: Question, clock: Clock) -> None:
+        self._http = http
+        self._question = question
+        self._clock = clock
+        self._body = _encode(question.request)
 
-
-async def ask(http: HttpClient, question: Question, clock: Clock) -> Answer:
-    """Asks until there is an answer, ATTEMPTS_MAX is reached or the budget is spent."""
-    loop = asyncio.get_running_loop()
-    started = loop.time()
-    deadline = started + question.timeout_seconds
-    body = _encode(question.request)
-    attempts = 0
-    while True:
-        attempts += 1
-        headers = signing.headers(question.secrets, question.admission_id, clock() // 1000, body)
+    async def attempt(self, timeout_seconds: float) -> Try:
+        """Posts the question once."""
+        asked = self._question
+        headers = signing.headers(asked.secrets, asked.admission_id, self._clock() // 1000, self._body)
         headers["content-type"] = "application/json"
-        result = await http.post(
-            question.url,
-            body,
+        result = await self._http.post(
+            asked.url,
+            self._body,
             headers,
-            timeout_seconds=deadline - loop.time(),
+            timeout_seconds=timeout_seconds,
             reply_bytes_max=REPLY_BYTES_MAX,
         )
-        pause = _pause_before_next(result, attempts)
-        if pause is None or loop.time() + pause >= deadline:
-            return Answer(
-                outcome=_outcome(result, question.url),
-                attempts=attempts,
-                latency_ms=round((loop.time() - started) * 1000),
-            )
-        await asyncio.sleep(pause)
+        again, pause = _again(result)
+        return Try(outcome=_outcome(result, asked.url), again=again, pause_seconds=pause)
+
+    def record(self, outcome: Verdict | Fault) -> None:
+        """The ledger says all there is to say."""
 
 
 def _device_of(proof: Proof) -> AskedDevice | None:
@@ -142,20 +131,13 @@ def _device_of(proof: Proof) -> AskedDevice | None:
     return AskedDevice(id=device_id, derived=derived, label=proof.device.label, **about)
 
 
-def _pause_before_next(result: Reply | Failure, attempts: int) -> float | None:
-    """Seconds to wait before another attempt; None when there must be none."""
-    if attempts >= ATTEMPTS_MAX:
-        return None
+def _again(result: Reply | Failure) -> tuple[bool, float | None]:
+    """Whether another attempt may help, and after how many seconds, where the endpoint says so."""
     if isinstance(result, Failure):
-        again, asked = result.may_retry, ""
-    else:
-        again = result.status in TRY_AGAIN_STATUSES and not result.truncated
-        asked = result.headers.get("retry-after", "")
-    if not again:
-        return None
-    if asked.isdecimal() and len(asked) < 6:
-        return float(asked)
-    return jitter(PAUSES_SECONDS[attempts - 1])
+        return result.may_retry, None
+    asked = result.headers.get("retry-after", "")
+    seconds = float(asked) if asked.isdecimal() and len(asked) < 6 else None
+    return result.status in TRY_AGAIN_STATUSES and not result.truncated, seconds
 
 
 def _outcome(result: Reply | Failure, url: str) -> Verdict | Fault:

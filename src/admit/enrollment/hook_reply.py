@@ -2,9 +2,7 @@
 
 from typing import Any
 
-import msgspec
-
-from admit.enrollment.policy import NOT_ACCEPTED, Admit, Refuse, Verdict
+from admit.enrollment.policy import NOT_ACCEPTED, Admit, Fault, Refuse, Verdict
 from admit.errors import USER_NOT_ACCEPTED
 from admit.outbound.strict_json import Unreadable, bytes_of, read_json
 
@@ -12,12 +10,6 @@ USER_DATA_BYTES_MAX = 16_384
 NESTING_MAX = 32
 NAME_CHARS_MAX = 200
 EMAIL_CHARS_MAX = 254
-
-
-class Fault(msgspec.Struct, frozen=True):
-    """The answer cannot be trusted with a decision; `reason` tells the operator what is wrong with it."""
-
-    reason: str
 
 
 def read_reply(body: bytes) -> Verdict | Fault:
@@ -44,13 +36,13 @@ def _verdict(reply: Any) -> Verdict | Fault:
         case "reject":
             return _rejection("The endpoint answered reject.")
         case "eval" | "prod":
-            data = _user_data(reply.get("userData"))
+            data = user_data(reply.get("userData"), "userData")
             return Admit(
                 type=action,
                 reason=f"The endpoint answered {action}.",
                 data=data,
-                name=_line(data, "displayName", NAME_CHARS_MAX),
-                email=_line(data, "email", EMAIL_CHARS_MAX),
+                name=line((data or {}).get("displayName"), NAME_CHARS_MAX),
+                email=line((data or {}).get("email"), EMAIL_CHARS_MAX),
             )
         case _:
             return Fault('"action" is not "reject", "eval" or "prod".')
@@ -60,16 +52,17 @@ def _rejection(reason: str) -> Refuse:
     return Refuse(code=USER_NOT_ACCEPTED, message=NOT_ACCEPTED, reason=reason)
 
 
-def _user_data(data: Any) -> dict[str, Any] | None:
+def user_data(data: Any, member: str) -> dict[str, Any] | None:
+    """The data of a new user that an answer has in `member`. Raises Unreadable."""
     if data is None:
         return None
     if not isinstance(data, dict):
-        raise Unreadable('has a "userData" that is not an object')
+        raise Unreadable(f'has a "{member}" that is not an object')
     if _depth(data) > NESTING_MAX:
-        raise Unreadable(f'has a "userData" nested deeper than {NESTING_MAX} levels')
+        raise Unreadable(f'has a "{member}" nested deeper than {NESTING_MAX} levels')
     size = bytes_of(data)
     if size > USER_DATA_BYTES_MAX:
-        raise Unreadable(f'has a "userData" of {size} bytes; {USER_DATA_BYTES_MAX} are allowed')
+        raise Unreadable(f'has a "{member}" of {size} bytes; {USER_DATA_BYTES_MAX} are allowed')
     return data
 
 
@@ -84,9 +77,8 @@ def _depth(value: Any) -> int:
     return deepest
 
 
-def _line(data: dict[str, Any] | None, member: str, chars_max: int) -> str:
-    """A member that people will see: one line of printable text, or "" where there is none."""
-    value = (data or {}).get(member)
+def line(value: Any, chars_max: int) -> str:
+    """Something that people will see: one line of printable text, or "" where there is none."""
     if not isinstance(value, str):
         return ""
     return "".join(letter if letter.isprintable() else " " for letter in value).strip()[:chars_max]

@@ -11,7 +11,9 @@ from msgspec.structs import replace
 
 from admit.accounts.app_settings import Payload, PolicySetting
 from admit.accounts.seats import WHOLE_APP, Seats
-from admit.errors import NO_SEATS_AVAILABLE, USER_NOT_ACCEPTED, USER_NOT_REGISTERED
+from admit.errors import NO_SEATS_AVAILABLE, USER_NOT_ACCEPTED, USER_NOT_REGISTERED, WEBHOOK_ERROR
+
+OnFailure = Literal["refuse", "eval"]
 
 
 class Applicant(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,20 +43,37 @@ class Refuse(msgspec.Struct, frozen=True, kw_only=True, tag="refuse", tag_field=
     reason: str
 
 
-class Ask(msgspec.Struct, frozen=True, kw_only=True, tag="ask", tag_field="decision"):
+class Fault(msgspec.Struct, frozen=True):
+    """Who was asked gave no answer that can be trusted; `reason` tells the operator what is wrong with it."""
+
+    reason: str
+
+
+class AskHook(msgspec.Struct, frozen=True, kw_only=True):
     """The operator's endpoint decides, within `timeout_seconds` for all attempts together."""
 
     url: str
     timeout_seconds: float
-    on_failure: Literal["refuse", "eval"]
+    on_failure: OnFailure
     payload: Payload = "contract"
 
 
+class AskTask(msgspec.Struct, frozen=True, kw_only=True):
+    """The operator's task of that name decides, within `timeout_seconds` for all attempts together."""
+
+    task: str
+    timeout_seconds: float
+    on_failure: OnFailure
+
+
 Verdict = Admit | Refuse
+Ask = AskHook | AskTask
 Decision = Verdict | Ask
 
 NOT_REGISTERED = "There is no account for this address here."
 NOT_ACCEPTED = "This address was not accepted. Ask the people who run this app for access."
+
+NOBODY_DECIDED = "The app could not decide about new people just now. Try again later."
 
 NO_SEATS = "Every seat of this app is taken. Ask the people who run it for one."
 NO_SEATS_THIS_WAY = (
@@ -76,16 +95,28 @@ def decide(policy: PolicySetting, applicant: Applicant) -> Decision:
         case "domains":
             return _by_domain(policy, applicant)
         case "webhook":
-            return Ask(
+            return AskHook(
                 url=policy.url,
                 timeout_seconds=policy.timeout_seconds,
                 on_failure=policy.on_failure,
                 payload=policy.payload,
             )
+        case "task":
+            return AskTask(
+                task=policy.task, timeout_seconds=policy.timeout_seconds, on_failure=policy.on_failure
+            )
         case "reject":
             return _turned_away(applicant)
         case _:
             assert_never(policy.kind)
+
+
+def without_answer(ask: Ask, fault: Fault) -> Verdict:
+    """What the app wants where nobody whom it asks has an answer."""
+    if ask.on_failure == "eval":
+        who = "hook" if isinstance(ask, AskHook) else "task"
+        return Admit(type="eval", reason=f"Admitted as eval because the {who} failed: {fault.reason}")
+    return Refuse(code=WEBHOOK_ERROR, message=NOBODY_DECIDED, reason=fault.reason)
 
 
 def within(left: Sequence[Seats], verdict: Verdict) -> Verdict:

@@ -11,6 +11,7 @@ from admit.accounts.session_opening import Opened as OpenedSession
 from admit.accounts.users import NewUser, User
 from admit.enrollment import credentials
 from admit.enrollment.admissions import Again, Login, Opened, open_sessions
+from admit.enrollment.asking import Record
 from admit.enrollment.entries import Entry
 from admit.enrollment.policy import Admit, Refuse, Verdict, within
 from admit.enrollment.tables import admissions
@@ -53,7 +54,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
-    """A verdict about the person of `entry`, and how it was reached."""
+    """A verdict about the person of `entry`, and how it was reached; `record` is written with it."""
 
     entry: Entry
     opened: Opened
@@ -61,6 +62,7 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
     latency_ms: int
     now: int
+    record: Record | None = None
 
 
 class Late(msgspec.Struct, frozen=True):
@@ -89,6 +91,8 @@ def settle(tx: Transaction, items: list[Settlement]) -> list[Settled]:
     for place, item in enumerate(items):
         if in_time[place]:
             tx.signal("admission", item.opened.admission_id)
+        if item.record is not None:
+            item.record.write(tx, uids.get(place), in_time=in_time[place])
     return results
 
 

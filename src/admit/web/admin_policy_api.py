@@ -9,6 +9,7 @@ from admit.accounts.apps import App
 from admit.errors import InvalidRequest, NotFound
 from admit.gateway import Gateway
 from admit.storage.transaction import Transaction
+from admit.task.declarations import Decides
 from admit.web.admin_types import NewPolicy, PolicyView
 from admit.web.operations import Call
 from admit.web.operator_access import admin, permitted_app
@@ -45,6 +46,8 @@ async def set_policy(call: Call) -> Response:
     setting = check_policy(await call.json(NewPolicy))
     if setting.kind == "webhook" and (refusal := call.gateway.egress.url_refusal(setting.url)):
         raise InvalidRequest(refusal)
+    if setting.kind == "task":
+        _check_task(call.gateway, app, setting.task)
     if way_in:
         await _set_for(call.gateway, app, way_in, setting)
     else:
@@ -75,6 +78,24 @@ async def rotate_hook_secret(call: Call) -> Response:
 
 def _way_of(app: App, text: str) -> str:
     return parse_way_in(app, text) if text else ""
+
+
+def _check_task(gateway: Gateway, app: App, name: str) -> None:
+    """Raises InvalidRequest where this server knows the tasks of the app, and none of them decides so."""
+    registry = gateway.registry
+    if registry is None or not registry.knows(app.app_id):
+        return
+    deciders = sorted(
+        task.declaration.name
+        for task in registry.of_app(app.app_id)
+        if isinstance(task.declaration.trigger, Decides)
+    )
+    if name in deciders:
+        return
+    if registry.find(app.app_id, name):
+        raise InvalidRequest(f"The task {name} of {app.name} does not decide: it lacks @task.decides.")
+    those = f"Those that decide: {', '.join(deciders)}." if deciders else "It has none that decides."
+    raise InvalidRequest(f"{app.name} has no task {name}. {those}")
 
 
 async def _set_for(gateway: Gateway, app: App, way_in: str, setting: PolicySetting | None) -> None:

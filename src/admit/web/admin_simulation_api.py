@@ -17,7 +17,8 @@ from admit.accounts.users import User
 from admit.enrollment import residents
 from admit.enrollment.barred import barred_of, refusal_of
 from admit.enrollment.decision_hook import request_of
-from admit.enrollment.policy import Admit, Applicant, Ask, Decision, Refuse, decide, within
+from admit.enrollment.decision_task import decision_of
+from admit.enrollment.policy import Admit, Applicant, AskHook, AskTask, Decision, Refuse, decide, within
 from admit.errors import InvalidRequest
 from admit.signin import sso
 from admit.signin.proof import (
@@ -37,6 +38,8 @@ from admit.web.ways_in import EMAIL_CODE, parse_way_in
 
 SOMEBODY = "somebody-imagined"
 """The subject at a provider of who is given none: nobody that the app knows."""
+OF_THE_RUN = ("kind", "admission_id")
+"""What a task is told that has nothing to do with the person."""
 
 
 async def simulate(call: Call) -> Response:
@@ -63,7 +66,7 @@ async def simulate(call: Call) -> Response:
         intent=proof.intent,
     )
     decision = decide(policy, applicant)
-    seated = decision if isinstance(decision, Ask) else within(left, decision)
+    seated = within(left, decision) if isinstance(decision, Admit | Refuse) else decision
     return call.answer(_result(seated, proof, known=user is not None))
 
 
@@ -164,7 +167,7 @@ def _result(decision: Decision, proof: Proof, *, known: bool) -> SimulationResul
                 code=decision.code,
                 message=decision.message,
             )
-        case Ask():
+        case AskHook():
             return SimulationResult(
                 outcome="ask",
                 reason="The policy asks the web hook, whose answer decides.",
@@ -175,6 +178,18 @@ def _result(decision: Decision, proof: Proof, *, known: bool) -> SimulationResul
                 on_failure=decision.on_failure,
                 payload=decision.payload,
                 told=msgspec.to_builtins(request_of(proof, decision.payload)),
+            )
+        case AskTask():
+            told = msgspec.to_builtins(decision_of(proof, ""))
+            return SimulationResult(
+                outcome="ask",
+                reason="The policy asks the task, whose answer decides.",
+                known=known,
+                user_id=proof.user_id,
+                task=decision.task,
+                timeout_seconds=decision.timeout_seconds,
+                on_failure=decision.on_failure,
+                told={member: value for member, value in told.items() if member not in OF_THE_RUN},
             )
         case _:
             assert_never(decision)

@@ -196,7 +196,8 @@ class Simulation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class SimulationResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What would happen. `ask`: the web hook at `url` would decide, and be told `told`; nobody was asked."""
+    """What would happen. `ask`: the web hook at `url`, or the `task`, would decide and be told `told`; nobody
+    was asked."""
 
     outcome: Literal["admit", "refuse", "ask"]
     reason: str
@@ -209,6 +210,7 @@ class SimulationResult(msgspec.Struct, frozen=True, kw_only=True):
     timeout_seconds: float | None = None
     on_failure: Literal["refuse", "eval"] | None = None
     payload: Payload | None = None
+    task: str | None = None
     told: dict[str, Any] | None = None
 
 

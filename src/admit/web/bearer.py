@@ -72,14 +72,18 @@ async def holder_if_any(call: Call, app: App) -> Holder | None:
     Raises InvalidToken for a token of elsewhere, and with the code of an `End` where the session behind it
     does not go on, or its user is locked. That is asked at every call: tokens live for an hour or longer.
     """
-    if (token := token_of(call)) is None:
-        return None
-    claims = verified(call.gateway, app, token)
-    user, end = await _look(call.gateway, app, claims)
+    token = token_of(call)
+    return None if token is None else await holder_of(call.gateway, app, token)
+
+
+async def holder_of(gateway: Gateway, app: App, token: str) -> Holder:
+    """Who holds `token`. Raises InvalidToken as `holder_if_any` does."""
+    claims = verified(gateway, app, token)
+    user, end = await _look(gateway, app, claims)
     if end is not None:
         raise InvalidToken(SENTENCES[end], code=end)
     if claims.sid is not None:
-        call.gateway.connections.note(app.app_id, claims.sid)
+        gateway.connections.note(app.app_id, claims.sid)
     return Holder(claims, user)
 
 

@@ -16,13 +16,13 @@ Headers = list[tuple[bytes, bytes]]
 _VARY = (b"vary", b"Origin")
 _EXPOSED = (
     b"access-control-expose-headers",
-    b"Ratelimit-Limit, Ratelimit-Remaining, Ratelimit-Reset, Retry-After",
+    b"Ratelimit-Limit, Ratelimit-Remaining, Ratelimit-Reset, Retry-After, X-Run-Id",
 )
 _PREFLIGHT = (
-    (b"access-control-allow-methods", b"GET, POST, PUT, DELETE"),
+    (b"access-control-allow-methods", b"GET, POST, PUT, PATCH, DELETE"),
     (
         b"access-control-allow-headers",
-        b"Authorization, Content-Type, X-Device-Id, X-Device-Label, X-Device-Platform",
+        b"Authorization, Content-Type, Idempotency-Key, X-Device-Id, X-Device-Label, X-Device-Platform",
     ),
     (b"access-control-max-age", str(MAX_AGE_SECONDS).encode()),
 )

@@ -62,6 +62,21 @@ class LimitReached(errors.RateLimited):
         self.headers = headers
 
 
+class TaskFailed(errors.AdmitError):
+    """An HTTP task raised, crashed, or answered what is no answer. Its run tells the operator more."""
+
+    code = "task_failed"
+
+
+class TaskTimeout(errors.AdmitError):
+    """An HTTP task took too long, and was ended."""
+
+    code = "task_timeout"
+
+
+STATUS[TaskTimeout] = 504
+
+
 class NotAdmitted(errors.Unauthorized):
     """No credential came along, or a wrong one, where HTTP Basic is taken as well as tokens."""
 
@@ -83,7 +98,8 @@ def status_of(error: errors.AdmitError) -> int:
 def answer_for(error: errors.AdmitError) -> Response:
     """The answer that tells `error`. What has no meaning outside is an "Internal error"; log it before."""
     status = status_of(error)
-    body = INTERNAL if status == 500 else ErrorBody(error.code, error.message)
+    hidden = status == 500 and not isinstance(error, TaskFailed)
+    body = INTERNAL if hidden else ErrorBody(error.code, error.message)
     return Response(
         msgspec.json.encode(body), status, media_type="application/json", headers=headers_for(error)
     )
