@@ -115,6 +115,8 @@ def settings(folder: Path, ports: Ports) -> dict[str, str]:
         # Neither hooks nor providers may have private addresses, and this machine is one: the operator has
         # to allow it.
         "ADMIT_EGRESS_ALLOW": "127.0.0.1",
+        "ADMIT_TASKS": str(HERE / "tasks"),
+        "ADMIT_TASKS_RELOAD": "change",
     }
     return {name: value for name, value in os.environ.items() if not name.startswith("ADMIT_")} | own
 
@@ -244,6 +246,7 @@ def tell_addresses(folder: Path, ports: Ports, endpoint_id: str) -> None:
   Decision endpoint  http://127.0.0.1:{ports.endpoint}/decide   (examples/first-login/decision_endpoint.py)
   Event receiver     http://127.0.0.1:{ports.receiver}/         (examples/first-login/event_receiver.py)
   Identity provider  http://127.0.0.1:{ports.provider}          (examples/identity-provider)
+  Tasks              examples/first-login/tasks/demo
   Server log         {place}/server.log
 
   Try next
@@ -261,9 +264,10 @@ def tell_addresses(folder: Path, ports: Ports, endpoint_id: str) -> None:
       admit provider test {APP} {PROVIDER}
       admit event tail {APP} --after beginning
       admit delivery list {APP}
+      admit task logs {APP} --follow
       admit endpoint test {APP} {endpoint_id} --type user.enrolled
     docs/guides/first-login.md explains each step, docs/guides/webhooks.md goes on with events,
-    docs/guides/single-sign-on.md with providers.
+    docs/guides/single-sign-on.md with providers, docs/guides/tasks.md with tasks.
     Ctrl-C ends everything.
 """,
         flush=True,

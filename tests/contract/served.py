@@ -185,7 +185,7 @@ async def serving(url: str, *, hands: Hands | None = None, **changes: str) -> As
     try:
         started = asyncio.Event()
         application = create_app(gateway)
-        server = Server(config_for(application), started.set, gateway.news.end_waits)
+        server = Server(config_for(application), started.set, gateway.end_waits)
         task = asyncio.create_task(server.serve(sockets=[listener]))
         await asyncio.wait({task, asyncio.create_task(started.wait())}, return_when=asyncio.FIRST_COMPLETED)
         async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:

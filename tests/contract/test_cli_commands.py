@@ -193,6 +193,11 @@ def test_origins_are_normalised_and_removed(admit: CommandLine, app: str) -> Non
             {"kind": "webhook", "timeout_seconds": 1.5, "on_failure": "eval"},
             "webhook (https://example.com/ decides within 1500ms; when it fails, everybody does, on trial)",
         ),
+        (
+            ["task", "decide", "--timeout", "2s", "--on-failure", "eval"],
+            {"kind": "task", "task": "decide", "timeout_seconds": 2.0, "on_failure": "eval"},
+            "task (decide decides within 2s; when it fails, everybody does, on trial)",
+        ),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
@@ -217,6 +222,7 @@ def test_a_policy_is_set_and_shown(
         (["webhook", "ftp://example.com"], "https://"),
         (["webhook", "https://example.com", "--timeout", "16s"], "1 to 15 seconds"),
         (["webhook", "https://example.com", "--timeout", "0s"], "1 to 15 seconds"),
+        (["task", "Decide"], "the name of a task"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -294,6 +300,10 @@ def test_a_simulation_tells_the_outcome_and_the_reason(admit: CommandLine, app: 
     assert "depends on https://example.com/decide" in admit.done(
         "policy", "simulate", app, "--email", "new@example.com"
     )
+    admit.done("policy", "set", app, "task", "decide")
+    asks = admit.done("policy", "simulate", app, "--email", "new@example.com")
+    assert "depends on the task decide" in asks
+    assert "admission_id" not in asks
     login = admit.json("policy", "simulate", app, "--email", "new@example.com", "--intent", "login")
     assert login["code"] == "USER_NOT_REGISTERED"
     assert "@" in admit.refused("policy", "simulate", app, "--email", "nobody")

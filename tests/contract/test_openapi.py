@@ -9,8 +9,11 @@ import pytest
 from admit.web.app import OPERATIONS
 from tests.contract.served import Served
 
-NOT_TOLD = {"/inbox", "/inbox/newest", "/inbox/mails/{key}", "/inbox/inbox.css", "/inbox/inbox.js"}
-"""Pages for people. The socket is no HTTP operation."""
+NOT_TOLD = {
+    *("/inbox", "/inbox/newest", "/inbox/mails/{key}", "/inbox/inbox.css", "/inbox/inbox.js"),
+    "/{app}/tasks/{path:path}",
+}
+"""Pages for people, and what operators write. The socket is no HTTP operation."""
 
 
 @pytest.fixture

@@ -346,7 +346,7 @@ def test_a_web_hook_is_told_as_much_as_was_chosen(admit: CommandLine, app: str) 
     assert (
         admit.json("policy", "set", app, "webhook", "https://a.example/")["policy"]["payload"] == "contract"
     )
-    assert "--payload belong to the policy webhook" in admit.refused(
+    assert "--payload belongs to the policy webhook" in admit.refused(
         "policy", "set", app, "eval", "--payload", "full", code=2
     )
 

@@ -22,6 +22,8 @@ SCOPES = frozenset(
         "sessions:read",
         "sessions:write",
         "events:read",
+        "tasks:read",
+        "tasks:write",
         "webhooks:read",
         "webhooks:write",
         "tokens:read",

@@ -29,6 +29,7 @@ from admit.cli import (
     server,
     sessions,
     settings,
+    task_env,
     tokens,
 )
 from admit.cli.command import help_text
@@ -57,6 +58,7 @@ NOUNS = (
     campaigns.endpoints,  # those of endpoints.py, and its own
     deliveries.deliveries,
     events.events,
+    task_env.tasks,  # those of tasks.py and the other task_….py, and its own
 )
 
 

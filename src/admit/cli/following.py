@@ -1,7 +1,8 @@
-"""Following the feed of an app: pages behind a cursor, and on, whatever becomes of the server meanwhile."""
+"""Following what an app tells: pages behind a cursor, and on, whatever becomes of the server meanwhile."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -88,27 +89,59 @@ class Feed:
 
         `goes_on_after_restore`: begins at the end of a log that was restored from a copy.
         """
-        more, failures = True, 0
-        while True:
-            try:
-                page = self.page(wait=0 if more else WAIT_SECONDS)
-            except (CannotReach, Rejection) as error:
-                if goes_on_after_restore and _is_gone(error):
-                    say(f"{error.message} Going on with what comes now.")
-                    self.cursor = LATEST
-                elif not _passes(error):
-                    raise
-                else:
-                    if failures == 0:
-                        say(f"{error.message} Trying again until it answers.")
-                    time.sleep(jitter(PAUSES_SECONDS[min(failures, len(PAUSES_SECONDS) - 1)]))
-                    failures += 1
-                more = True  # a short question tells soonest whether it answers again
-                continue
-            if failures:
-                say("It answers again; nothing was missed.")
-            more, failures = page.more, 0
+        recover = self._begin_at_the_end if goes_on_after_restore else _never
+        for page in persistently(lambda wait: self.page(wait=wait), recover):
             yield from page.events
+
+    def _begin_at_the_end(self, error: CannotReach | Rejection) -> bool:
+        if not (isinstance(error, Rejection) and error.status == GONE):
+            return False
+        say(f"{error.message} Going on with what comes now.")
+        self.cursor = LATEST
+        return True
+
+
+class Page(Protocol):
+    """An answer to a question that may be asked for ever."""
+
+    @property
+    def more(self) -> bool:
+        """Whether something is behind it already."""
+
+
+P = TypeVar("P", bound=Page)
+
+
+def _never(_error: CannotReach | Rejection) -> bool:
+    return False
+
+
+def persistently(
+    ask: Callable[[int], P], recover: Callable[[CannotReach | Rejection], bool] = _never
+) -> Iterator[P]:
+    """Page after page, for ever; a server that is away is waited for.
+
+    `ask` is told for how many seconds the server may keep the question. `recover` may do something about an
+    error, and says whether it has.
+    """
+    more, failures = True, 0
+    while True:
+        try:
+            page = ask(0 if more else WAIT_SECONDS)
+        except (CannotReach, Rejection) as error:
+            if not recover(error):
+                if not _passes(error):
+                    raise
+                if failures == 0:
+                    say(f"{error.message} Trying again until it answers.")
+                time.sleep(jitter(PAUSES_SECONDS[min(failures, len(PAUSES_SECONDS) - 1)]))
+                failures += 1
+            more = True  # a short question tells soonest whether it answers again
+            continue
+        if failures:
+            say("It answers again; nothing was missed.")
+        more, failures = page.more, 0
+        yield page
 
 
 class _User(msgspec.Struct, frozen=True):
@@ -122,10 +155,6 @@ class _Endpoint(msgspec.Struct, frozen=True):
 class _Data(msgspec.Struct, frozen=True):
     user: _User | None = None
     endpoint: _Endpoint | None = None
-
-
-def _is_gone(error: CannotReach | Rejection) -> bool:
-    return isinstance(error, Rejection) and error.status == GONE
 
 
 def _passes(error: CannotReach | Rejection) -> bool:

@@ -83,6 +83,12 @@ class Output:
             self._line((GAP if self._for_people else "\t").join(map(shown, cells)))
         self._stream.flush()
 
+    def further(self, text: str) -> None:
+        """Goes on with what `next` has shown, on a line below; JSON has it already."""
+        if not self.json:
+            self._line(f"    {shown(text)}")
+            self._stream.flush()
+
     def picture(self, lines: str) -> None:
         """Draws something for who sits at a terminal; programs and pipes get none."""
         if self._for_people and not self.json:

@@ -26,6 +26,7 @@ FIRST_COMMANDS = (
     ("sessions:read", "session list"),
     ("events:read", "event list"),
     ("webhooks:read", "endpoint list"),
+    ("tasks:read", "task list"),
 )
 """What to try a token with: a scope and the command, of an app, that needs nothing else."""
 

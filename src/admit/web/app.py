@@ -21,14 +21,19 @@ from admit.web import (
     admin_api,
     admin_identities_api,
     admin_import_api,
+    admin_lines_api,
     admin_mail_api,
     admin_notices_api,
     admin_people_api,
     admin_policy_api,
     admin_providers_api,
+    admin_rehearsals_api,
+    admin_runs_api,
     admin_seats_api,
     admin_settings_api,
     admin_simulation_api,
+    admin_task_env_api,
+    admin_tasks_api,
     admin_tokens_api,
     campaigns_api,
     cors,
@@ -49,6 +54,7 @@ from admit.web import (
     session_api,
     sessions_api,
     sessions_changes_api,
+    tasks_api,
     templates_api,
     token_api,
     token_readers_api,
@@ -98,6 +104,11 @@ _TOLD: tuple[Operation, ...] = (
     *deliveries_api.OPERATIONS,
     *campaigns_api.OPERATIONS,
     *events_api.OPERATIONS,
+    *admin_tasks_api.OPERATIONS,
+    *admin_task_env_api.OPERATIONS,
+    *admin_runs_api.OPERATIONS,
+    *admin_rehearsals_api.OPERATIONS,
+    *admin_lines_api.OPERATIONS,
     *health.OPERATIONS,
 )
 OPERATIONS = (*_TOLD, openapi.operation_for(_TOLD))
@@ -124,7 +135,9 @@ class Application:
 
     def __init__(self, gateway: Gateway) -> None:
         self.hub = Hub(gateway)
-        self.paths = Paths([*_endpoints(OPERATIONS, gateway), *inbox.endpoints(gateway)])
+        self.paths = Paths(
+            [*_endpoints(OPERATIONS, gateway), *inbox.endpoints(gateway), *tasks_api.endpoints(gateway)]
+        )
         self._sockets = Router(
             [WebSocketRoute("/{app}/changes", self.hub.serve)],
             redirect_slashes=False,

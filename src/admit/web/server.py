@@ -81,7 +81,7 @@ async def serve(
         server = Server(
             config_for(create_app(gateway)),
             lambda: _tell(settings, address, ready),
-            when_stopping=gateway.news.end_waits,
+            when_stopping=gateway.end_waits,
         )
         loop = asyncio.get_running_loop()
         for number in signals:
