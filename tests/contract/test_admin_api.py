@@ -29,6 +29,7 @@ EVERYBODY_ON_TRIAL = {
     "kind": "eval",
     "domains": [],
     "url": "",
+    "task": "",
     "timeout_seconds": 5.0,
     "on_failure": "refuse",
     "payload": "contract",

@@ -50,7 +50,7 @@ def test_every_error_has_a_status() -> None:
     assert status_of(errors.Refused("no", code="OUR_OWN_CODE")) == 403
     assert status_of(errors.RateLimited("slow", retry_after_seconds=7)) == 429
     assert status_of(errors.StorageUnavailable("away")) == 503
-    assert set(STATUS.values()) <= {400, 401, 403, 404, 405, 408, 409, 410, 413, 429, 500, 501, 503}
+    assert set(STATUS.values()) <= {400, 401, 403, 404, 405, 408, 409, 410, 413, 429, 500, 501, 503, 504}
 
 
 def test_error_without_a_meaning_outside_keeps_its_sentence_inside() -> None:
