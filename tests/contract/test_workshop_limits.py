@@ -29,8 +29,8 @@ def work(ctx):
         return globals()[how](ctx)
 
 def loop(ctx):
-    while True:
-        pass
+    while True: pass
+
 
 def loop_in_c(ctx):
     sum(range(10**12))
