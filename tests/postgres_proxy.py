@@ -11,7 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-COMMIT = b"Q" + struct.pack("!I", 11) + b"COMMIT\0"
+COMMITS = (
+    b"Q" + struct.pack("!I", 11) + b"COMMIT\0",
+    b"P" + struct.pack("!I", 14) + b"\0COMMIT\0" + struct.pack("!H", 0),
+)
+"""As a statement by itself, and as Parse of a pipeline."""
 BACKEND_KEY = b"K"
 COMMAND_COMPLETE = b"C"
 NOTIFICATION = b"A"
@@ -99,7 +103,7 @@ class Proxy:
                 self._flowing.wait()
                 if message[:1] == b"P" and message[5:6] != b"\0":
                     self.parsed.append(message)
-                if message == COMMIT:
+                if message in COMMITS:
                     self.commits += 1
                     if self.cut_before_commit:
                         self.cut_before_commit = False

@@ -13,7 +13,8 @@ from admit.accounts.tables import sessions, user_words
 from admit.storage.database import Database
 from admit.storage.lookups import Lookup
 from admit.storage.rows import STATEMENT_ROWS_MAX, Change, Insertion
-from admit.storage.transaction import Transaction
+from admit.storage.transaction import Transaction, Unit
+from tests.contract.notes import hold_writer, settled
 
 ADD = Insertion(insert(user_words))
 ADD_NEW = Insertion(insert(user_words).on_conflict_do_nothing())
@@ -56,7 +57,7 @@ STRANGE = [
 async def test_every_text_comes_back_as_it_was_and_is_found_by_itself_alone(database: Database) -> None:
     rows = [("app", word, f"uid{number}") for number, word in enumerate(STRANGE)]
 
-    assert await database.write(partial(Transaction.write, statement=ADD, rows=rows)) == len(STRANGE)
+    assert await database.write(partial(Transaction.count_written, statement=ADD, rows=rows)) == len(STRANGE)
 
     for row in rows:
         assert [tuple(found) for found in await database.read(partial(FIND.rows, keys=[row[:2]]))] == [row]
@@ -67,7 +68,9 @@ async def test_every_text_comes_back_as_it_was_and_is_found_by_itself_alone(data
 
 async def test_of_each_key_no_more_than_the_first_rows_are_found(database: Database) -> None:
     rows = [("app", word, f"uid{number}") for word in ("ada", "b'ob") for number in range(9)]
-    await database.write(partial(Transaction.write, statement=ADD, rows=[*rows, ("other", "ada", "uid8")]))
+    await database.write(
+        partial(Transaction.count_written, statement=ADD, rows=[*rows, ("other", "ada", "uid8")])
+    )
     keys = [("app", "ada"), ("app", "b'ob"), ("app", "nobody")]
 
     for most in (1, 3, 100):
@@ -99,26 +102,55 @@ async def test_missing_values_and_large_numbers_are_kept(database: Database) -> 
         None,
     )
 
-    await database.write(partial(Transaction.write, statement=ADD_SESSIONS, rows=[row]))
+    await database.write(partial(Transaction.count_written, statement=ADD_SESSIONS, rows=[row]))
 
     (found,) = await database.read(lambda tx: tx.execute(select(sessions)).all())
     assert tuple(found) == row
 
 
+async def test_failing_rows_that_nobody_waited_for_fail_their_own_unit_alone(database: Database) -> None:
+    """Their unit has returned long before PostgreSQL says what is wrong with them."""
+
+    def adding(uid: str) -> Unit[str]:
+        def unit(tx: Transaction) -> str:
+            tx.write(ADD, [("app", "ada", uid)])
+            tx.signal("added", uid)
+            return uid
+
+        return unit
+
+    heard: list[str | None] = []
+    database.signals.subscribe("added", heard.append)
+    await database.write(adding("taken"))
+    gate, held = await hold_writer(database)
+    units = [asyncio.create_task(database.write(adding(uid))) for uid in ("first", "taken", "last")]
+    await settled()
+    gate.opened.set()
+    _, *told = await asyncio.gather(held, *units, return_exceptions=True)
+
+    assert [told[0], type(told[1]), told[2]] == ["first", IntegrityError, "last"]
+    assert [uid for uid in heard if uid is not None] == ["taken", "first", "last"]
+    found = await database.read(partial(FIND.rows, keys=[("app", "ada")]))
+    assert {row.uid for row in found} == {"taken", "first", "last"}
+
+    with pytest.raises(IntegrityError):
+        await database.write(adding("taken"))
+
+
 async def test_rows_that_were_there_are_passed_over_and_not_counted(database: Database) -> None:
-    await database.write(partial(Transaction.write, statement=ADD, rows=[("app", "a", "1")]))
+    await database.write(partial(Transaction.count_written, statement=ADD, rows=[("app", "a", "1")]))
 
     rows = [("app", "a", "1"), ("app", "b", "1"), ("app", "c", "1")]
-    written = await database.write(partial(Transaction.write, statement=ADD_NEW, rows=rows))
+    written = await database.write(partial(Transaction.count_written, statement=ADD_NEW, rows=rows))
 
     assert written == 2
-    assert await database.write(partial(Transaction.write, statement=ADD_NEW, rows=[])) == 0
+    assert await database.write(partial(Transaction.count_written, statement=ADD_NEW, rows=[])) == 0
 
 
 async def test_more_rows_than_one_statement_takes_are_all_written(database: Database) -> None:
     rows = [("app", f"word{number}", "1") for number in range(2 * STATEMENT_ROWS_MAX + 7)]
 
-    assert await database.write(partial(Transaction.write, statement=ADD, rows=rows)) == len(rows)
+    assert await database.write(partial(Transaction.count_written, statement=ADD, rows=rows)) == len(rows)
 
     found = await database.read(partial(FIND.rows, keys=[row[:2] for row in rows]))
     assert sorted(map(tuple, found)) == sorted(rows)
@@ -126,11 +158,11 @@ async def test_more_rows_than_one_statement_takes_are_all_written(database: Data
 
 async def test_each_row_is_given_values_of_its_own(database: Database) -> None:
     await database.write(
-        partial(Transaction.write, statement=ADD_SESSIONS, rows=[_session(n) for n in "abc"])
+        partial(Transaction.count_written, statement=ADD_SESSIONS, rows=[_session(n) for n in "abc"])
     )
 
     changes = [("app", "ses_a", "cli", 5), ("app", "ses_b", None, 2**53), ("app", "ses_x", "cli", 7)]
-    changed = await database.write(partial(Transaction.write, statement=RENEW, rows=changes))
+    changed = await database.write(partial(Transaction.count_written, statement=RENEW, rows=changes))
 
     assert changed == 2
     found = await database.read(lambda tx: tx.execute(select(*RENEWED).order_by(sessions.c.session_id)).all())
@@ -139,19 +171,24 @@ async def test_each_row_is_given_values_of_its_own(database: Database) -> None:
 
 async def test_a_change_passes_over_the_rows_that_are_not_meant(database: Database) -> None:
     rows = [_session(name) for name in "ab"]
-    await database.write(partial(Transaction.write, statement=ADD_SESSIONS, rows=rows))
-    await database.write(partial(Transaction.write, statement=RENEW, rows=[("app", "ses_a", None, 9)]))
+    await database.write(partial(Transaction.count_written, statement=ADD_SESSIONS, rows=rows))
+    await database.write(
+        partial(Transaction.count_written, statement=RENEW, rows=[("app", "ses_a", None, 9)])
+    )
 
     changes = [("app", "ses_a", 5), ("app", "ses_b", 5)]
 
-    assert await database.write(partial(Transaction.write, statement=RENEW_OF_CLIENTS, rows=changes)) == 1
+    assert (
+        await database.write(partial(Transaction.count_written, statement=RENEW_OF_CLIENTS, rows=changes))
+        == 1
+    )
 
 
 async def test_a_statement_that_fails_in_the_middle_leaves_nothing(database: Database) -> None:
     rows = [("app", "a", "1"), ("app", "b", "1"), ("app", "a", "1")]
 
     with pytest.raises(IntegrityError):
-        await database.write(partial(Transaction.write, statement=ADD, rows=rows))
+        await database.write(partial(Transaction.count_written, statement=ADD, rows=rows))
 
     assert await database.read(partial(FIND.rows, keys=[("app", "a"), ("app", "b")])) == []
 
@@ -165,7 +202,7 @@ def _session(name: str) -> tuple[object, ...]:
 
 async def test_keys_are_looked_up_whole_and_each_once(database: Database) -> None:
     rows = [(app, word, uid) for app in ("app1", "app2") for word in ("a", "b") for uid in ("1", "2")]
-    await database.write(partial(Transaction.write, statement=ADD, rows=rows))
+    await database.write(partial(Transaction.count_written, statement=ADD, rows=rows))
     keys = [
         ("app1", "a", "1"),
         ("app2", "b", "2"),
@@ -182,7 +219,7 @@ async def test_keys_are_looked_up_whole_and_each_once(database: Database) -> Non
 
 
 async def test_key_that_could_not_be_stored_is_not_found_and_hides_no_other(database: Database) -> None:
-    await database.write(partial(Transaction.write, statement=ADD, rows=[("app", "a", "1")]))
+    await database.write(partial(Transaction.count_written, statement=ADD, rows=[("app", "a", "1")]))
 
     keys = [("app", "a\x00"), ("app", "\ud800"), ("app", "a")]
 
@@ -191,7 +228,7 @@ async def test_key_that_could_not_be_stored_is_not_found_and_hides_no_other(data
 
 async def test_locked_rows_keep_another_server_waiting_until_the_commit(postgres_url: str) -> None:
     first, second = Database(postgres_url), Database(postgres_url)
-    await first.write(partial(Transaction.write, statement=ADD, rows=[("app", "a", "1")]))
+    await first.write(partial(Transaction.count_written, statement=ADD, rows=[("app", "a", "1")]))
     order: list[str] = []
     locked = threading.Event()
 

@@ -212,7 +212,7 @@ def _sums(moves: Iterable[tuple[str, str, int]]) -> dict[Key, int]:
 def _move_seats(tx: Transaction, moves: list[tuple[str, str, int]]) -> None:
     """In the order of their keys: so two processes never wait for each other."""
     rows = [(*key, more, None, "refuse", 0) for key, more in sorted(_sums(moves).items()) if more]
-    if tx.write(MOVE, rows) < len(rows):
+    if tx.count_written(MOVE, rows) < len(rows):
         raise Overtaken("The last seats were taken by others.")
 
 

@@ -136,7 +136,7 @@ def create(tx: Transaction, rows: Sequence[NewUser]) -> dict[Key, User]:
     whether there are seats for those who need one.
     """
     ordered = sorted(rows, key=lambda row: (row.user.app_id, row.user.user_id))
-    added = tx.write(ADD_USERS, [row_of(row.user) for row in ordered])
+    added = tx.count_written(ADD_USERS, [row_of(row.user) for row in ordered])
     earlier: dict[Key, User] = {}
     if added < len(ordered):
         mine = {row.user.uid for row in ordered}

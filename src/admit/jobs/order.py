@@ -127,7 +127,7 @@ def add_at_once(tx: Transaction, job: NewJob) -> bool:
 
     False: the app has one of this `job_id` already.
     """
-    return tx.write(ADD_JOBS, [_row(job, "waiting", job.due_at, 0)]) > 0
+    return tx.count_written(ADD_JOBS, [_row(job, "waiting", job.due_at, 0)]) > 0
 
 
 def moved(tx: Transaction, moves: Iterable[Moved]) -> None:

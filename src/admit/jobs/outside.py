@@ -29,7 +29,7 @@ FORGET = delete(jobs).where(*_this, jobs.c.fence == bindparam("of_fence"))
 def begin(tx: Transaction, job: Job) -> bool:
     """Writes a job that is begun at this moment, claimed until its lease ends. False: there is one of this
     id."""
-    return tx.write(ADD, [_row(job, "claimed", "", None)]) == 1
+    return tx.count_written(ADD, [_row(job, "claimed", "", None)]) == 1
 
 
 def finish(tx: Transaction, job: Job, state: str, detail: str, now: int, *, final: bool) -> None:

@@ -6,8 +6,8 @@ Works behind a pooler in transaction mode too, which keeps neither session setti
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -94,12 +94,17 @@ class PostgresEngine:
         self._watchdog = watchdog
         self._writer = create_engine(target, isolation_level="READ COMMITTED", **common)
         self._reader = create_engine(target, isolation_level="REPEATABLE READ", **common)
+        event.listen(self._writer, "do_execute", self._execute)
+        event.listen(self._writer, "do_executemany", self._execute_many)
+        event.listen(self._writer, "close", self._leave_pipeline)
         for engine in (self._writer, self._reader):
             event.listen(engine, "connect", self._prepare)
             event.listen(engine, "close", self._forget_guard)
         event.listen(self._reader, "connect", _forbid_writing)
         self._writer_id = writer_id
         self._batch = 0
+        self._pipeline = ExitStack()
+        self._await_results: Callable[[], None] = _nothing
 
     def connect_writer(self) -> Connection:
         """Opens the connection and sees to it that the writer's row is there.
@@ -109,6 +114,7 @@ class PostgresEngine:
         connection = self._writer.connect()
         now = clock.now()
         try:
+            self._enter_pipeline(connection)
             with self.begin_writing(connection), self._guarded(connection):
                 connection.execute(PRUNE_WRITERS, {"before": now - WRITER_ROWS_KEPT_MS})
                 row = {"writer_id": self._writer_id, "batch": 0, "seen_at": now}
@@ -181,6 +187,32 @@ class PostgresEngine:
             last = connection.execute(LAST_BATCH, {"writer": self._writer_id}).scalar_one_or_none()
         return last == self._batch
 
+    def settle(self, connection: Connection) -> None:
+        """Raises what a statement of the open transaction has failed with, if nobody has awaited it."""
+        connection.exec_driver_sql("SELECT 1")
+
+    def _enter_pipeline(self, connection: Connection) -> None:
+        """From here on only results that somebody needs are waited for. Poolers may not know pipelines."""
+        if not connection.info["pooled"]:
+            self._await_results = self._pipeline.enter_context(_driver_of(connection).pipeline()).sync
+
+    def _leave_pipeline(self, _connection: psycopg.Connection[Any], _record: Any) -> None:
+        """Of a connection that is about to be closed."""
+        self._await_results = _nothing
+        with suppress(psycopg.Error):
+            self._pipeline.close()
+
+    def _execute(self, cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
+        cursor.execute(statement, parameters)
+        if not context.execution_options.get("unawaited"):
+            self._await_results()
+        return True
+
+    def _execute_many(self, cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
+        cursor.executemany(statement, parameters)
+        self._await_results()
+        return True
+
     @contextmanager
     def _guarded(self, connection: Connection) -> Iterator[None]:
         guard = self.guard_of(connection)
@@ -252,6 +284,10 @@ def _forbid_writing(connection: psycopg.Connection[Any], record: Any) -> None:
     if not record.info["pooled"]:
         connection.execute(_setting({"default_transaction_read_only": "on"}, locally=False))
         connection.commit()
+
+
+def _nothing() -> None:
+    """What is to be awaited where every statement is."""
 
 
 def _driver_of(connection: Connection) -> psycopg.Connection[Any]:

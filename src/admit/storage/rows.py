@@ -9,6 +9,7 @@ SQLite as few statements with as many rows each as there can be.
 from collections.abc import Iterator, Sequence
 from functools import cache, cached_property
 from itertools import chain
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import msgspec
@@ -37,6 +38,9 @@ from sqlalchemy.dialects.postgresql import Insert
 STATEMENT_ROWS_MAX = 128
 """17 columns of as many rows are far from SQLite's limit of 32,766 parameters."""
 
+UNAWAITED = MappingProxyType({"unawaited": True})
+"""Of a statement whose result nobody needs."""
+
 OR_FAIL = "OR FAIL"
 """Spares SQLite the journal by which it would undo half a statement: where one fails, we undo the unit."""
 
@@ -44,8 +48,11 @@ OR_FAIL = "OR FAIL"
 class ManyRows(Protocol):
     """A statement that writes many rows."""
 
-    def run(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> int:
-        """Writes `rows`; returns how many the database has written."""
+    def run(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
+        """Writes `rows`. PostgreSQL does so while we go on: what it has to say comes with its next answer."""
+
+    def count(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> int:
+        """Writes `rows`; waits to hear how many it has written."""
 
 
 class Insertion:
@@ -55,12 +62,21 @@ class Insertion:
         self._statement = statement
         self._columns = tuple(statement.table.columns)
 
-    def run(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> int:
+    def run(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
         """Writes `rows`, whose values stand in the order of the table's columns."""
         if connection.dialect.name == "sqlite":
+            _run_on_sqlite(connection, self._for_sqlite, rows)
+        else:
+            connection.execute(self._for_postgres, self._parameters(rows), execution_options=UNAWAITED)
+
+    def count(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> int:
+        """Like `run`; returns how many rows were written."""
+        if connection.dialect.name == "sqlite":
             return _run_on_sqlite(connection, self._for_sqlite, rows)
-        parameters = {"rows": _as_objects(self._columns, rows)}
-        return connection.execute(self._for_postgres, parameters).rowcount
+        return connection.execute(self._for_postgres, self._parameters(rows)).rowcount
+
+    def _parameters(self, rows: Sequence[Sequence[Any]]) -> dict[str, str]:
+        return {"rows": _as_objects(self._columns, rows)}
 
     @cached_property
     def _for_sqlite(self) -> "_ForSqlite":
@@ -100,12 +116,21 @@ class Change:
         self._columns = tuple(columns)
         self._only = tuple(only)
 
-    def run(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> int:
+    def run(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
         """Changes rows: each of `rows` holds the values of the key, then the new values."""
         if connection.dialect.name == "sqlite":
+            _run_on_sqlite(connection, self._for_sqlite, rows)
+        else:
+            connection.execute(self._for_postgres, self._parameters(rows), execution_options=UNAWAITED)
+
+    def count(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> int:
+        """Like `run`; returns how many rows were there to be changed."""
+        if connection.dialect.name == "sqlite":
             return _run_on_sqlite(connection, self._for_sqlite, rows)
-        parameters = {"rows": _as_objects(self._given, rows)}
-        return connection.execute(self._for_postgres, parameters).rowcount
+        return connection.execute(self._for_postgres, self._parameters(rows)).rowcount
+
+    def _parameters(self, rows: Sequence[Sequence[Any]]) -> dict[str, str]:
+        return {"rows": _as_objects(self._given, rows)}
 
     @property
     def _given(self) -> tuple[TableColumn[Any], ...]:

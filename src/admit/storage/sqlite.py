@@ -75,6 +75,9 @@ class SqliteEngine:
     def limit_lock_wait(self, connection: Connection, milliseconds: int) -> None:
         """There are no others to wait for."""
 
+    def settle(self, connection: Connection) -> None:
+        """Every statement has been waited for."""
+
     def before_commit(self, tx: Transaction, signals: Sequence[Signal]) -> None:
         """Nothing to leave behind: the only process hears of its own commits."""
 

@@ -116,18 +116,14 @@ class Transaction:
             self._count(len(parameters) if isinstance(parameters, Sequence) else max(result.rowcount, 1))
         return result
 
-    def write(self, statement: ManyRows, rows: Sequence[Sequence[Any]]) -> int:
-        """Writes many rows, cheaper than `execute`; returns how many were written."""
-        if not rows:
-            return 0
-        self._may_go_on(True)
-        try:
-            written = statement.run(self.connection, rows)
-        except DBAPIError:
-            self._broken = True
-            raise
-        self._count(len(rows))
-        return written
+    def write(self, statement: ManyRows, rows: Sequence[Sequence[Any]]) -> None:
+        """Writes many rows, cheaper than `execute`. Where that fails, this or a later statement raises."""
+        if rows:
+            self._write(statement.run, rows)
+
+    def count_written(self, statement: ManyRows, rows: Sequence[Sequence[Any]]) -> int:
+        """Like `write`, and waits for it; returns how many rows were written."""
+        return self._write(statement.count, rows) if rows else 0
 
     def check(self) -> None:
         """Raises RuntimeError when a unit has hidden that a statement failed: it would be half done."""
@@ -178,6 +174,18 @@ class Transaction:
         self.signals |= part.signals
         for finisher, items in part._deferred.items():
             self._deferred[finisher] += items
+
+    def _write(
+        self, run: Callable[[Connection, Sequence[Sequence[Any]]], T], rows: Sequence[Sequence[Any]]
+    ) -> T:
+        self._may_go_on(True)
+        try:
+            written = run(self.connection, rows)
+        except DBAPIError:
+            self._broken = True
+            raise
+        self._count(len(rows))
+        return written
 
     def _may_go_on(self, writes: bool) -> None:
         self.check()

@@ -64,6 +64,9 @@ class Engine(Protocol):
     def limit_lock_wait(self, connection: Connection, milliseconds: int) -> None:
         """Limits how long the open transaction waits for a lock that another holds."""
 
+    def settle(self, connection: Connection) -> None:
+        """Raises what a statement of the open transaction has failed with, if nobody knows of it yet."""
+
     def before_commit(self, tx: Transaction, signals: Sequence[Signal]) -> None: ...
 
     def fault_of(self, error: DBAPIError) -> Fault: ...
@@ -291,6 +294,7 @@ class Writer:
         savepoint = tx.connection.begin_nested()
         try:
             run(part, [work])
+            self._engine.settle(tx.connection)
             tx.adopt(part)
         except Exception as error:
             if isinstance(error, DBAPIError):

@@ -106,7 +106,7 @@ def _lane_of(tx: Transaction, app_id: str, name: str, now: int) -> str:
     if tx.execute(COUNT_QUEUES, {"app": app_id}).scalar_one() >= QUEUES_MAX:
         raise Conflict(f"An app has at most {QUEUES_MAX:,} named queues, and {name} would be one more.")
     lane = clock.new_id(QUEUE_PREFIX)
-    if tx.write(ADD_QUEUE, [(app_id, name, lane, now)]):
+    if tx.count_written(ADD_QUEUE, [(app_id, name, lane, now)]):
         lanes.open_lane(tx, app_id, KIND, lane, Limits(at_once_max=1), closed=False)
         return lane
     # Another process was first.
