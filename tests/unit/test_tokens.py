@@ -11,6 +11,7 @@ import pytest
 from joserfc import jws, jwt
 from joserfc.jwk import ECKey, KeySet, RSAKey
 
+from admit.accounts import tokens
 from admit.accounts.signing_keys import TOKEN_SECONDS_MAX, SigningKey, key_that_signs
 from admit.accounts.tokens import Mint
 from admit.errors import InvalidGrant, InvalidRequest, InvalidToken
@@ -300,6 +301,34 @@ def test_tokens_of_the_former_key_stay_valid_and_both_are_published() -> None:
 def test_ended_key_is_published_no_more() -> None:
     mint = a_mint(a_key("key_1", 1, NOW - 90, until=NOW), a_key("key_2", 2, NOW - 50))
     assert [key["kid"] for key in mint.jwks()["keys"]] == ["key_2"]
+
+
+def test_a_token_that_was_believed_is_looked_at_again_each_time() -> None:
+    now = [NOW]
+    mint, token = a_mint(clock=lambda: now[0]), a_token()
+    assert mint.verify(token, app_id="app_1") == mint.verify(token, app_id="app_1")
+    assert "another app" in refusal(token, mint, "app_2")
+    assert refusal(token[:-1] + ("A" if token[-1] != "A" else "Q"), mint)
+    now[0] += 3_600_000
+    assert "expired" in refusal(token, mint)
+
+
+def test_a_token_that_was_believed_goes_with_its_key() -> None:
+    mint, token = a_mint(), a_token()
+    mint.verify(token, app_id="app_1")
+    mint._take((a_key("key_2", 2, NOW),))
+    assert "not signed by a key of this server" in refusal(token, mint)
+
+
+def test_no_more_tokens_are_believed_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "BELIEVED_MAX", 2)
+    mint, several = a_mint(), [a_token() for _ in range(5)]
+    for token in (*several, *several):
+        mint.verify(token, app_id="app_1")
+    assert list(mint._believed) == several[-2:]
+    long = signed(good_claims(name="a" * tokens.BELIEVED_CHARACTERS_MAX))
+    mint.verify(long, app_id="app_1")
+    assert long not in mint._believed
 
 
 def test_secrets_are_not_in_what_a_log_would_print() -> None:

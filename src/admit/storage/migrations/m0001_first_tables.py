@@ -129,6 +129,13 @@ def upgrade() -> None:
         unique=False,
     )
     op.create_table(
+        "change_hooks",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("endpoint_id", TEXT, nullable=False),
+        sa.Column("told_until", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("app_id", "endpoint_id", name=op.f("pk_change_hooks")),
+    )
+    op.create_table(
         "clients",
         sa.Column("app_id", TEXT, nullable=False),
         sa.Column("client_id", TEXT, nullable=False),
@@ -140,6 +147,48 @@ def upgrade() -> None:
         sa.Column("expires_at", sa.BigInteger(), nullable=True),
         sa.Column("revoked_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("app_id", "client_id", name=op.f("pk_clients")),
+    )
+    op.create_table(
+        "data_apps",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("tells", TEXT, nullable=False),
+        sa.Column("model_version", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("app_id", name=op.f("pk_data_apps")),
+    )
+    op.create_table(
+        "data_models",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("source", TEXT, nullable=False),
+        sa.Column("model", TEXT, nullable=False),
+        sa.Column("changed_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("app_id", name=op.f("pk_data_models")),
+    )
+    op.create_table(
+        "data_pushes",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("uid", TEXT, nullable=False),
+        sa.Column("client", TEXT, nullable=False),
+        sa.Column("piece", TEXT, nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("app_id", "uid", "client", "piece", name=op.f("pk_data_pushes")),
+    )
+    op.create_table(
+        "data_realms",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("realm", TEXT, nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("app_id", "realm", name=op.f("pk_data_realms")),
+    )
+    op.create_table(
+        "data_tables",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("name", TEXT, nullable=False),
+        sa.Column("primary_key", TEXT, nullable=False),
+        sa.Column("id_prefix", TEXT, nullable=False),
+        sa.Column("generated", TEXT, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("app_id", "name", name=op.f("pk_data_tables")),
     )
     op.create_table(
         "devices",
@@ -421,6 +470,16 @@ def upgrade() -> None:
         sqlite_where=sa.text("subject IS NOT NULL"),
     )
     op.create_table(
+        "journey_keys",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("key_id", TEXT, nullable=False),
+        sa.Column("sealed", TEXT, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("signs_from", sa.BigInteger(), nullable=False),
+        sa.Column("published_until", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("app_id", "key_id", name=op.f("pk_journey_keys")),
+    )
+    op.create_table(
         "known_networks",
         sa.Column("app_id", TEXT, nullable=False),
         sa.Column("place", TEXT, nullable=False),
@@ -478,6 +537,29 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("app_id", "notice_id", name=op.f("pk_notices")),
     )
     op.create_table(
+        "objects",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("table_name", TEXT, nullable=False),
+        sa.Column("realm", TEXT, nullable=False),
+        sa.Column("key", TEXT, nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("writer", TEXT, nullable=False),
+        sa.Column("changed_at", sa.BigInteger(), nullable=False),
+        sa.Column("history", TEXT, nullable=False),
+        sa.Column("value", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("app_id", "table_name", "realm", "key", name=op.f("pk_objects")),
+    )
+    op.create_index(
+        op.f("ix_objects_app_id_table_name_key_realm"),
+        "objects",
+        ["app_id", "table_name", "key", "realm"],
+        unique=False,
+    )
+    op.create_index(
+        op.f("ix_objects_history_app_id_revision"), "objects", ["history", "app_id", "revision"], unique=False
+    )
+    op.create_table(
         "operator_tokens",
         sa.Column("token_id", TEXT, nullable=False),
         sa.Column("digest", TEXT, nullable=False),
@@ -512,6 +594,15 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("changed_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("app_id", "name", name=op.f("pk_providers")),
+    )
+    op.create_table(
+        "readied",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("realm", TEXT, nullable=False),
+        sa.Column("hook", TEXT, nullable=False),
+        sa.Column("table_name", TEXT, nullable=False),
+        sa.Column("key", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("app_id", "realm", "hook", "table_name", "key", name=op.f("pk_readied")),
     )
     op.create_table(
         "seats",
