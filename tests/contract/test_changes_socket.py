@@ -1,6 +1,9 @@
 """The socket of open clients: who may open it, what it hears, and what ends it."""
 
 import asyncio
+import base64
+import hashlib
+import json
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -12,9 +15,11 @@ from structlog.testing import capture_logs
 
 from admit.accounts import expiry
 from admit.accounts.apps import App
+from admit.data import fresh_rows
 from admit.storage.transaction import Transaction
 from admit.web import changes, sockets
 from tests.contract.served import ORIGIN, Served, serving
+from tests.contract.sync_desk import ADA, Device
 
 EXPIRED = {"type": "token-expired"}
 PONG = {"type": "pong"}
@@ -28,8 +33,9 @@ async def socket(
     *,
     path: str = "/notes/changes",
     origin: str | None = ORIGIN,
+    client: str = QUERY["clientId"],
 ) -> AsyncIterator[ClientWebSocketResponse]:
-    query = QUERY | ({"token": token} if token else {})
+    query = QUERY | {"clientId": client} | ({"token": token} if token else {})
     async with served.http.ws_connect(served.url + path, params=query, origin=origin) as connected:
         yield connected
 
@@ -356,3 +362,167 @@ def _find(tx: Transaction, app: App) -> tuple[str, str]:
 
     key = (app.app_id, "ada@example.com")
     return key[0], users.by_user_id(tx, [key])[key].uid
+
+
+# What an open client hears of changed data
+
+
+def realm_set_hash(*realms: str) -> str:
+    """As the addon has it."""
+    told = [{"realmId": realm, "accepted": True} for realm in sorted(realms)]
+    digest = hashlib.sha1(json.dumps(told, separators=(",", ":")).encode()).digest()
+    return base64.b64encode(digest).decode()
+
+
+OWN = realm_set_hash("rlm-public", ADA)
+STRANGER = realm_set_hash("rlm-public")
+
+
+@asynccontextmanager
+async def waiting(device: Device) -> AsyncIterator[ClientWebSocketResponse]:
+    """The socket of a device that has pulled, and says that it is ready for what comes."""
+    await device.sync()
+    token = device.headers["Authorization"].removeprefix("Bearer ") if device.headers else None
+    async with socket(device.served, token, client=device.name) as connected:
+        await ready(device, connected)
+        assert await is_silent(connected)
+        yield connected
+
+
+async def ready(device: Device, connected: ClientWebSocketResponse, **more: object) -> None:
+    assert device.last_pull is not None
+    hashed = OWN if device.user_id else STRANGER
+    said = {"type": "ready", "rev": device.last_pull["serverRevision"], "realmSetHash": hashed}
+    await connected.send_json(said | more)
+
+
+async def heard(device: Device, connected: ClientWebSocketResponse) -> None:
+    """Applies the changes that come next, as the addon does, and says so."""
+    told = await connected.receive_json(timeout=5)
+    assert device.last_pull is not None
+    assert (told["type"], told["baseRev"]) == ("changes", device.last_pull["serverRevision"])
+    assert told["realmSetHash"] == (OWN if device.user_id else STRANGER)
+    device.hear(told)
+    await ready(device, connected)
+
+
+async def test_changes_come_as_the_step_from_where_the_client_is(served: Served, app: App) -> None:
+    phone, laptop = Device(served, app), Device(served, app)
+    async with waiting(phone) as at_phone, waiting(laptop) as at_laptop:
+        for number in range(3):
+            phone.put("todos", "tdo1", {"n": number})
+            await phone.sync()
+            await heard(laptop, at_laptop)
+            assert laptop.objects == phone.objects
+        laptop.delete("todos", "tdo1")
+        await laptop.sync()
+        await heard(phone, at_phone)
+        assert phone.objects == {}
+        assert await is_silent(at_laptop)
+
+
+async def test_a_client_hears_nothing_of_its_own_changes_and_others_nothing_of_it(
+    served: Served, app: App
+) -> None:
+    await served.write(app, {"userId": "bob@example.com", "type": "prod"})
+    bob = Device(served, app, "bob@example.com")
+    await bob.sync()
+    phone, stranger = Device(served, app), Device(served, app, "")
+    async with (
+        waiting(phone) as at_phone,
+        waiting(stranger) as at_stranger,
+        socket(served, bob.headers["Authorization"][7:], client=bob.name) as at_bob,
+    ):
+        await ready(bob, at_bob, realmSetHash=realm_set_hash("rlm-public", "bob@example.com"))
+        phone.put("todos", "tdo1", {"n": 1})
+        await phone.sync()
+        for each in (at_phone, at_stranger, at_bob):
+            assert await is_silent(each)
+
+
+async def test_a_client_is_silent_until_it_is_ready_again(served: Served, app: App) -> None:
+    phone, laptop = Device(served, app), Device(served, app)
+    async with waiting(laptop) as connected:
+        for number in range(3):
+            phone.put("todos", f"tdo{number}", {"n": number})
+            await phone.sync()
+        await heard(laptop, connected)
+        if laptop.objects != phone.objects:  # what has come meanwhile comes as one more step
+            await heard(laptop, connected)
+        assert laptop.objects == phone.objects
+        assert await is_silent(connected)
+
+
+@pytest.mark.parametrize(
+    "odd", [{"realmSetHash": "abc"}, {"rev": "1"}, {"rev": None}, {"rev": {"$t": "bigint", "v": "1"}}]
+)
+async def test_who_is_elsewhere_is_told_to_pull_and_not_more_than_once_a_second(
+    served: Served, app: App, odd: dict[str, object]
+) -> None:
+    phone = Device(served, app)
+    async with waiting(phone) as connected:
+        for _ in range(20):
+            await ready(phone, connected, **odd)
+        assert await connected.receive_json(timeout=5) == {"type": "realms-changed"}
+        assert await is_silent(connected)
+        await ready(phone, connected)
+        other = Device(served, app)
+        other.put("todos", "tdo1", {"n": 1})
+        await other.sync()
+        await heard(phone, connected)
+
+
+async def test_who_has_missed_much_is_told_to_pull(door: Served, home: App) -> None:
+    phone, laptop = Device(door, home), Device(door, home)
+    async with waiting(laptop) as connected:
+        keys = [f"tdo{number}" for number in range(fresh_rows.ROWS_MAX + 1)]
+        phone.did("todos", "insert", *keys, values=[{}] * len(keys))
+        await phone.sync()
+        seen = await connected.receive_json(timeout=5)
+        if seen["type"] == "changes":  # the first part of it was there before the rest
+            await ready(laptop, connected)
+            seen = await connected.receive_json(timeout=5)
+        assert seen == {"type": "realms-changed"}
+        await laptop.sync()
+        assert len(laptop.objects) == len(keys)
+
+
+async def test_whose_license_has_ended_hears_of_no_changes(served: Served, app: App) -> None:
+    phone, laptop = Device(served, app), Device(served, app)
+    async with waiting(laptop) as connected:
+        await served.write(app, {"userId": ADA, "deactivated": True})
+        assert await connected.receive_json(timeout=5) == EXPIRED
+        await served.write(app, {"userId": ADA, "deactivated": None})
+        assert await connected.receive_json(timeout=5) == EXPIRED
+        phone.put("todos", "tdo1", {"n": 1})
+        await phone.sync()
+        assert await is_silent(connected)
+
+
+async def test_changes_reach_the_clients_of_other_servers(served_postgres_url: str) -> None:
+    async with serving(served_postgres_url) as here, serving(served_postgres_url) as there:
+        app = await here.app()
+        await here.write(app, {"userId": ADA, "type": "prod"})
+        phone, laptop = Device(here, app), Device(there, app)
+        async with waiting(phone) as at_phone, waiting(laptop) as at_laptop:
+            phone.put("todos", "tdo1", {"n": 1})
+            await phone.sync()
+            await heard(laptop, at_laptop)
+            laptop.update("todos", "tdo1", {"n": 2})
+            await laptop.sync()
+            await heard(phone, at_phone)
+            assert phone.objects == laptop.objects == {("todos", "tdo1"): {"n": 2}}
+
+
+async def test_lost_signals_of_changes_are_made_up_for(served: Served, app: App) -> None:
+    phone, laptop = Device(served, app), Device(served, app)
+    async with waiting(laptop) as connected:
+        deaf = served.gateway.change_news
+        deaf._unsubscribe()
+        phone.put("todos", "tdo1", {"n": 1})
+        await phone.sync()
+        assert await is_silent(connected)
+        deaf._unsubscribe = served.gateway.db.signals.subscribe("data", deaf._hear)
+        served.gateway.db.signals.look_yourselves()
+        await heard(laptop, connected)
+        assert laptop.objects == phone.objects

@@ -1,4 +1,4 @@
-"""The socket on which an open client hears that its user has changed, or that its session does not go on."""
+"""The socket on which an open client hears of changes: of data, of its user, and that its session ends."""
 
 import asyncio
 import time
@@ -19,6 +19,7 @@ from admit.accounts.licenses import license_of
 from admit.accounts.session_standing import Tenant, tenants_by_key
 from admit.accounts.tokens import AccessClaims
 from admit.accounts.users import User
+from admit.data.change_news import Visitor
 from admit.errors import AdmitError, Forbidden, InvalidRequest, InvalidToken, RateLimited, Unavailable
 from admit.gateway import Gateway
 from admit.signin.email_addresses import network_of
@@ -27,10 +28,12 @@ from admit.web.bearer import end_of_token, verified
 from admit.web.errors import answer_for
 from admit.web.operations import QUERY_FIELDS_MAX, unquoted
 from admit.web.sockets import (
+    NOTHING,
     POLICY_VIOLATION,
     TOKEN_EXPIRED,
     TRY_LATER,
     Close,
+    Message,
     Person,
     SessionKey,
     Socket,
@@ -40,6 +43,7 @@ from admit.web.sockets import (
 SOCKETS_MAX = 20_000
 SOCKETS_PER_USER_MAX = 32
 ANONYMOUS_PER_ADDRESS_MAX = 256
+CLIENT_CHARACTERS_MAX = 100
 GRACE_SECONDS = 60.0
 """How long a socket stays open after its access token has ended."""
 LOOK_AT_ONCE = 200
@@ -84,7 +88,8 @@ class Hub:
         """Serves one connection until it ends."""
         try:
             app = await self._gateway.directory.app(unquoted(websocket.path_params["app"]))
-            token = _token_of(websocket)
+            query = _query_of(websocket)
+            token, client = _only(query, "token"), _only(query, "clientId") or ""
             _check_origin(app, websocket.headers.getlist("origin"), anonymous=token is None)
             claims = None if token is None else self._verified(token, app)
             person = None if claims is None else (app.app_id, claims.sub)
@@ -96,13 +101,15 @@ class Hub:
         except AdmitError as error:
             await websocket.send_denial_response(answer_for(error))
             return
-        socket = Socket(app, claims, address)
+        socket = Socket(app, claims, address, client[:CLIENT_CHARACTERS_MAX])
         self._add(socket)
         started, code = time.monotonic(), 0
         try:
             await websocket.accept()
             if claims is not None:
                 await self._watch(socket, claims)
+            else:
+                self._let_hear(socket, None)
             code = await converse(websocket, socket, partial(self._heard, socket))
         except WebSocketDisconnect as end:
             code = end.code
@@ -147,6 +154,7 @@ class Hub:
     def _remove(self, socket: Socket) -> None:
         self._sockets.discard(socket)
         self._doubted.discard(socket)
+        self._silence(socket)
         for timer in socket.timers:
             timer.cancel()
         if socket.person is None:
@@ -158,10 +166,14 @@ class Hub:
         if socket.session is not None:
             _drop(self._by_session, _key(socket.session), socket)
 
-    def _heard(self, socket: Socket) -> None:
-        """Notes that the device is there, unless its socket is about to close."""
-        if socket.session is not None and not socket.is_ending:
+    def _heard(self, socket: Socket, message: Message) -> None:
+        """Notes that the device is there, unless its socket is about to close, and how far it says it is."""
+        if socket.is_ending:
+            return
+        if socket.session is not None:
             self._gateway.connections.note(*socket.session)
+        if message.type == "ready" and socket.visitor is not None:
+            self._gateway.change_news.ready(socket.visitor, message.rev, message.realm_set_hash)
 
     # What a client is told
 
@@ -177,10 +189,11 @@ class Hub:
         found = await self._read([socket])
         if self._ends(socket, found):
             return
-        self._heard(socket)
+        self._heard(socket, NOTHING)
         assert socket.person is not None
         user = found.people.get(socket.person)
         socket.facts = _facts(user)
+        self._let_hear(socket, user)
         if not claims.license:
             return  # the token of an API client, whom no user stands behind
         if user is None or license_of(user, now) != claims.license:
@@ -221,8 +234,8 @@ class Hub:
                     await asyncio.sleep(LOOK_AGAIN_SECONDS)
                 else:
                     for socket in some:
-                        if not self._ends(socket, found):
-                            _compare(socket, found)
+                        if socket in self._sockets and not self._ends(socket, found):
+                            self._compare(socket, found)
         finally:
             self._looking = None
 
@@ -238,8 +251,41 @@ class Hub:
             now=self._gateway.clock(),
         )
         if end is not None:
+            self._silence(socket)
             socket.end(end)
         return end is not None
+
+    def _compare(self, socket: Socket, found: Found) -> None:
+        """Has the client refresh if its user is another than the one it knows of."""
+        assert socket.person is not None
+        user = found.people.get(socket.person)
+        facts = _facts(user)
+        if socket.has_changed or socket.facts != facts:
+            socket.has_changed = False
+            socket.facts = facts
+            self._let_hear(socket, user)
+            socket.refresh()
+
+    def _let_hear(self, socket: Socket, user: User | None) -> None:
+        """Lets the client hear of changed data, if it may sync. `user`: None where it is a stranger's."""
+        claims = socket.claims
+        if claims is None:
+            visitor = Visitor(socket.app.app_id, None, "", socket.client, socket.say)
+        elif user is None or not may_hear(user, claims, self._gateway.clock()):
+            self._silence(socket)
+            return
+        else:
+            visitor = Visitor(socket.app.app_id, user.uid, user.user_id, socket.client, socket.say)
+        if socket.visitor is None or socket.visitor.realm != visitor.realm:
+            self._silence(socket)
+            socket.visitor = visitor
+            self._gateway.change_news.enter(visitor)
+
+    def _silence(self, socket: Socket) -> None:
+        """Tells the client no more of changed data."""
+        if socket.visitor is not None:
+            self._gateway.change_news.leave(socket.visitor)
+            socket.visitor = None
 
     async def _read(self, some: Iterable[Socket]) -> Found:
         keys = [socket.session for socket in some if socket.session is not None]
@@ -263,13 +309,22 @@ async def _turn_back(websocket: WebSocket) -> None:
         await websocket.close(POLICY_VIOLATION, "the access token is not valid here")
 
 
-def _token_of(websocket: WebSocket) -> str | None:
+def _query_of(websocket: WebSocket) -> dict[str, list[str]]:
     query = websocket.scope.get("hidden_query", b"").decode("latin-1")
     try:
-        values = parse_qs(query, max_num_fields=QUERY_FIELDS_MAX).get("token", [])
+        return parse_qs(query, max_num_fields=QUERY_FIELDS_MAX)
     except ValueError:
         raise InvalidRequest("The query cannot be read.") from None
+
+
+def _only(query: Mapping[str, list[str]], name: str) -> str | None:
+    values = query.get(name, [])
     return values[0] if len(values) == 1 else None
+
+
+def may_hear(user: User, claims: AccessClaims, now: int) -> bool:
+    """Whether who holds a token with `claims` for `user` may sync, and so hears of changes. Pure."""
+    return "ACCESS_DB" in claims.scopes and license_of(user, now) == "ok"
 
 
 def _check_origin(app: App, origins: list[str], *, anonymous: bool) -> None:
@@ -288,16 +343,6 @@ def _facts(user: User | None) -> object:
 def _key(of: Person | SessionKey) -> str:
     """The key of the signals "user" and "session"."""
     return f"{of[0]}/{of[1]}"
-
-
-def _compare(socket: Socket, found: Found) -> None:
-    """Has the client refresh if its user is another than the one it knows of."""
-    assert socket.person is not None
-    facts = _facts(found.people.get(socket.person))
-    if socket.has_changed or socket.facts != facts:
-        socket.has_changed = False
-        socket.facts = facts
-        socket.refresh()
 
 
 def _drop(sockets: defaultdict[str, set[Socket]], key: str, socket: Socket) -> None:

@@ -3,13 +3,14 @@
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from admit.accounts.apps import App
 from admit.accounts.tokens import AccessClaims
+from admit.data.change_news import Visitor
 
 MESSAGE_BYTES_MAX = 65_536
 MESSAGES_MAX = 60
@@ -29,9 +30,14 @@ SessionKey = tuple[str, str]
 
 
 class Message(msgspec.Struct, frozen=True):
-    """What a client says. Only `ping` is answered; the rest concerns data, which no socket carries yet."""
+    """What a client says: `ping`, or `ready` with how far it is. The rest is about shared texts (Yjs)."""
 
     type: str = ""
+    rev: Any = None
+    realm_set_hash: Any = msgspec.field(name="realmSetHash", default=None)
+
+
+NOTHING = Message()
 
 
 class Close(msgspec.Struct, frozen=True):
@@ -44,16 +50,19 @@ class Close(msgspec.Struct, frozen=True):
 class Socket:
     """One open connection: whose it is, by the claims of its token, and what it still has to be told.
 
-    `facts`: what its client knows of its user; `has_changed`: it is known to know too little.
+    `facts`: what its client knows of its user; `has_changed`: it is known to know too little. `client`: the
+    identity of its local database; `visitor`: how it hears of changed data, None where it does not.
     """
 
-    def __init__(self, app: App, claims: AccessClaims | None, address: str) -> None:
+    def __init__(self, app: App, claims: AccessClaims | None, address: str, client: str = "") -> None:
         self.app = app
         self.claims = claims
         self.person: Person | None = None if claims is None else (app.app_id, claims.sub)
         sid = None if claims is None else claims.sid
         self.session: SessionKey | None = None if sid is None else (app.app_id, sid)
         self.address = address
+        self.client = client
+        self.visitor: Visitor | None = None
         self.facts: object = None
         self.outbox: asyncio.Queue[str | Close] = asyncio.Queue(OUTBOX_MAX)
         self.timers: list[asyncio.TimerHandle] = []
@@ -97,7 +106,7 @@ class Socket:
             self.timers.append(loop.call_later(seconds, self.refresh))
 
 
-async def converse(websocket: WebSocket, socket: Socket, on_message: Callable[[], None]) -> int:
+async def converse(websocket: WebSocket, socket: Socket, on_message: Callable[[Message], None]) -> int:
     """Reads until the client leaves; a task of its own writes. Returns the code that ended it.
 
     `on_message` is called for whatever the client says.
@@ -109,7 +118,6 @@ async def converse(websocket: WebSocket, socket: Socket, on_message: Callable[[]
             message = await websocket.receive()
             if message["type"] == "websocket.disconnect":
                 return int(message.get("code") or 0)
-            on_message()
             text = message.get("text")
             size = len(text) if text is not None else len(message.get("bytes") or b"")
             heard = [*(at for at in heard if at > time.monotonic() - MESSAGES_WINDOW_SECONDS)]
@@ -118,8 +126,11 @@ async def converse(websocket: WebSocket, socket: Socket, on_message: Callable[[]
                 socket.say(Close(TOO_BIG, "message too big"))
             elif len(heard) > MESSAGES_MAX:
                 socket.say(Close(POLICY_VIOLATION, "too many messages"))
-            elif text is not None and _type_of(text) == "ping":
-                socket.say(PONG)
+            else:
+                said = NOTHING if text is None else _said(text)
+                if said.type == "ping":
+                    socket.say(PONG)
+                on_message(said)
     finally:
         writer.cancel()
         await asyncio.gather(writer, return_exceptions=True)
@@ -140,8 +151,8 @@ async def _write(websocket: WebSocket, socket: Socket) -> None:
         return  # gone; the reader hears of it
 
 
-def _type_of(text: str) -> str:
+def _said(text: str) -> Message:
     try:
-        return msgspec.json.decode(text, type=Message).type
+        return msgspec.json.decode(text, type=Message)
     except (msgspec.DecodeError, RecursionError, UnicodeError):
-        return ""
+        return NOTHING
