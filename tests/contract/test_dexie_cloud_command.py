@@ -302,19 +302,83 @@ async def test_demo_users_are_imported_as_dexie_cloud_documents_it(
     )
 
 
-async def test_rows_of_tables_are_refused_with_everything_that_came_along(
+PUBLIC_DATA = {"rlm-public": {"products": {"prd1": {"price": 60, "title": "Shirt"}, "prd2": {"price": 70}}}}
+"""As Dexie Cloud documents how public data is added."""
+
+
+async def rows_of(served: Served, app: App, owners: DexieCloud, where: str) -> dict[str, Any]:
+    """The rows at an address, by key, as the program of the owner's client reads them."""
+    body = {
+        "grant_type": "client_credentials",
+        "client_id": owners.keys["clientId"],
+        "client_secret": owners.keys["clientSecret"],
+        "scopes": ["ACCESS_DB", "GLOBAL_READ"],
+    }
+    token = (await served.ask("POST", f"/{app.name}/token", json=body)).json["accessToken"]
+    answer = await served.ask("GET", f"/{app.name}{where}", headers={"Authorization": f"Bearer {token}"})
+    return {row["id"]: row for row in answer.json}
+
+
+async def test_public_data_and_rows_of_demo_users_are_imported_as_documented(
     served: Served, app: App, owners: DexieCloud
 ) -> None:
-    told = {"demoUsers": {"alice@demo.local": {}}, "data": {"rlm-public": {"products": {"p1": {"price": 1}}}}}
+    todos: dict[str, dict[str, object]] = {"#seen:alice@demo.local": {"done": True}, "tds1": {"title": "Tea"}}
+    alice = {"todos": todos}
+    told = {"demoUsers": {"alice@demo.local": {}}, "data": PUBLIC_DATA | {"alice@demo.local": alice}}
     (owners.folder / "data.json").write_text(json.dumps(told))
-    with pytest.raises(Failed, match=r"Error 501.*tables_not_built"):
-        await owners("import", "data.json")
+    for _ in range(2):
+        assert "Import complete!" in await owners("import", "data.json")
+        assert await rows_of(served, app, owners, "/public/products") == {
+            "prd1": {"id": "prd1", "price": 60, "title": "Shirt", "realmId": "rlm-public"},
+            "prd2": {"id": "prd2", "price": 70, "realmId": "rlm-public"},
+        }
+        assert await rows_of(served, app, owners, "/all/todos?realmId=alice@demo.local") == {
+            key: {"id": key, "realmId": "alice@demo.local", "owner": "alice@demo.local", **row}
+            for key, row in todos.items()
+        }
+
+
+async def test_rows_go_out_and_come_in_as_they_were(served: Served, app: App, owners: DexieCloud) -> None:
+    many = {f"p{number:04}": {"n": number} for number in range(1_200)}
+    told = {"data": {"rlm-public": {"products": many, "news": {"n1": {"$$x": {"$t": "Date", "v": "2026"}}}}}}
+    (owners.folder / "data.json").write_text(json.dumps(told))
+    await owners("import", "data.json")
+    assert "Exported 1204 objects to all.zip" in await owners("export", "all")  # and three lines in front
+    assert "Exported 4 objects" in await owners("export", "news", "--table", "news")
+    assert "Exported 1204 objects" in await owners("export", "realm", "--realmId", "rlm-public")
+    await owners("export", "--legacy", "legacy.json")
+    before = await rows_of(served, app, owners, "/all/products")
+    for name, file in (("second", "all.zip"), ("third", "legacy.json")):
+        other = await served.app(name)
+        elsewhere = DexieCloud(owners.folder, f"{served.url}/{name}")
+        await elsewhere.connect(OWNER, code_for(served, OWNER))
+        await elsewhere("import", file)
+        assert await rows_of(served, other, elsewhere, "/all/products") == before
+        assert len(before) == 1_200
+        assert len(await rows_of(served, other, elsewhere, "/all/news")) == 1
+
+
+async def test_tables_and_realms_are_cleared(served: Served, app: App, owners: DexieCloud) -> None:
+    (owners.folder / "data.json").write_text(json.dumps({"data": PUBLIC_DATA}))
+    await owners("import", "data.json")
+    assert "Deleted 2 object(s)." in await owners("clear-table", "products", "--yes")
+    assert await rows_of(served, app, owners, "/all/products") == {}
+    await owners("import", "data.json")
+    assert "The realm rlm-public is empty." in await owners("clear-realm", "rlm-public", "--yes")
+    assert await rows_of(served, app, owners, "/all/products") == {}
+
+
+async def test_roles_are_refused_with_everything_that_came_along(
+    served: Served, app: App, owners: DexieCloud
+) -> None:
     (owners.folder / "roles.json").write_text('{"roles": {"manager": {"permissions": {}}}}')
     with pytest.raises(Failed, match=r"Error 501.*realms_not_built"):
         await owners("import", "roles.json")
-    with pytest.raises(Failed):
-        await owners("export", "--table", "products")
-    assert await people(served, app) == {}
+    members = {"data": {"rlm1": {"members": {"m1": {}}}, "rlm-public": PUBLIC_DATA["rlm-public"]}}
+    (owners.folder / "members.json").write_text(json.dumps(members))
+    with pytest.raises(Failed, match=r"Error 501.*realms_not_built"):
+        await owners("import", "members.json")
+    assert await rows_of(served, app, owners, "/all/products") == {}
     assert json.loads(await written(owners, "--schema")) == {"schema": {}, "sealed": False}
     assert json.loads(await written(owners, "--roles")) == {"roles": {}}
 
@@ -327,7 +391,6 @@ async def written(command: DexieCloud, what: str) -> str:
 async def test_what_is_not_built_says_so(served: Served, tool: Tool, owners: DexieCloud) -> None:
     await refused(owners, "delete_db_not_built", "delete", owners.database_url, "--yes")
     await refused(owners, "delete_db_not_built", "undelete", owners.database_url)
-    await refused(owners, "tables_not_built", "clear-table", "products", "--yes")
     await refused(owners, "realms_not_built", "clear-realm", "rlm1", "--yes")
     with pytest.raises(Failed, match=r'Error 501: .*"create_db_not_built"'):
         await tool("new").connect(OWNER, code_for(served, OWNER), "create", "--service", served.url)

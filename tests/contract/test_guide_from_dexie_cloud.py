@@ -54,12 +54,14 @@ async def test_whoever_was_a_user_there_signs_in_here_as_the_same(
     assert new.admit("user", "import", "notes", fetched)["created"] == PEOPLE
     assert "https://app.example.com" in await there("whitelist")
     await there("export", "--demoUsers", "demo.json")
+    await there("export", "notes.zip", "--table", "notes")
     await there("templates", "pull")
 
     here = DexieCloud(folder, f"{new.url}/notes")
     await here.connect(OWNER, lambda: _code_for(new, OWNER))
     await here("whitelist", "https://app.example.com")
     await here("import", "demo.json")
+    await here("import", "notes.zip")
     assert "Number of updated templates: 1" in await here("templates", "push")
     await here("templates", "test-send", "otp")
     assert new.mails()[-1]["subject"] == "Welcome to z0000000"  # as the test data of the folder says
@@ -71,6 +73,9 @@ async def test_whoever_was_a_user_there_signs_in_here_as_the_same(
     assert shown["valid_until"] == 1_893_456_000_000
     demo = new.admit("user", "show", "notes", "alice@demo.local")
     assert demo["type"] == "demo"
+    assert new.admit("object", "count", "notes", "notes") == {"objects": 3}
+    note = new.admit("object", "get", "notes", "notes", "n1")
+    assert (note["realm_id"], note["value"]["text"]) == (ADA, "Tea")
 
 
 async def _live_there(old: Installation, there: DexieCloud) -> None:
@@ -82,7 +87,13 @@ async def _live_there(old: Installation, there: DexieCloud) -> None:
     old.admit("user", "import", "z0000000", str(people))
     await there.connect(OWNER, lambda: _code_for(old, OWNER))
     await there("whitelist", "https://app.example.com")
-    (there.folder / "importfile.json").write_text('{"demoUsers": {"alice@demo.local": {}}}')
+    rows = {ADA: {"n1": {"text": "Tea"}}, "alice@demo.local": {"n2": {}}, "rlm-public": {"n3": {}}}
+    told = {
+        "demoUsers": {"alice@demo.local": {}},
+        "data": {realm: {"notes": by_key} for realm, by_key in rows.items()}
+        | {ADA: {"notes": rows[ADA], "old": {"o": {}}}},
+    }
+    (there.folder / "importfile.json").write_text(json.dumps(told))
     await there("import", "importfile.json")
     await there("templates", "pull")
     subject = there.folder / "dexie-cloud/email-templates/otp-subject.handlebars"

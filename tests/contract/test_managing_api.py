@@ -191,12 +191,6 @@ async def test_rivals_who_connect_get_one_waiting_client_between_them(served: Se
         ("POST", "/create-db", "create_db_not_built"),
         ("POST", "/token", "create_db_not_built"),
         ("POST", "/notes/delete-db", "delete_db_not_built"),
-        ("POST", "/notes/clear-realm", "realms_not_built"),
-        ("GET", "/notes/all/products", "tables_not_built"),
-        ("POST", "/notes/my/products", "tables_not_built"),
-        ("GET", "/notes/public/products", "tables_not_built"),
-        ("GET", "/notes/blob/1:x", "blobs_not_built"),
-        ("POST", "/notes/import/blobs", "blobs_not_built"),
         ("POST", "/notes/import/yjs", "yjs_not_built"),
     ],
 )
@@ -206,3 +200,12 @@ async def test_what_is_not_built_answers_501(door: Served, method: str, path: st
     assert (answer.status, answer.json["code"]) == (501, code)
     for what in ("blobs", "yjs"):
         assert (await door.ask("GET", f"/notes/export/{what}")).status == 404
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/notes/blob/1:x"), ("POST", "/notes/import/blobs")])
+async def test_blobs_are_not_found_so_that_the_addon_keeps_them_inline(
+    door: Served, method: str, path: str
+) -> None:
+    await door.app()
+    answer = await door.ask(method, path, json={})
+    assert (answer.status, answer.json["code"]) == (404, "blobs_not_built")

@@ -17,6 +17,8 @@ SCOPES = frozenset(
     {
         "apps:read",
         "apps:write",
+        "data:read",
+        "data:write",
         "users:read",
         "users:write",
         "sessions:read",

@@ -17,6 +17,7 @@ from admit.accounts.tables import (
     user_words,
 )
 from admit.accounts.tables import users as users_table
+from admit.accounts.users import User
 from admit.events import log, subscriptions
 from admit.events.catalog import Person, UserDeleted
 from admit.jobs import attempts, emptying, lines, links
@@ -24,10 +25,10 @@ from admit.storage.database import Database
 from admit.storage.transaction import Transaction
 
 SLICE_ROWS = 1_000
-UNITS = 3  # eleven kinds of rows, a slice of each
+UNITS = 4  # fourteen kinds of rows, a slice of each
 OF_THEIR_JOBS = (emptying.forget, attempts.erase_replies, lines.erase, links.erase)
-Eraser = Callable[[Transaction, str, str], int]
-"""Erases what another room keeps of a person (app_id, userId), SLICE_ROWS at most; returns how many rows."""
+Eraser = Callable[[Transaction, User], int]
+"""Erases what another room keeps of a person, SLICE_ROWS of a kind at most; returns the most of any kind."""
 
 DROPPED = "The person was deleted before this was delivered."
 
@@ -75,7 +76,7 @@ class Deletion(Enum):
     """Some of their many sessions are gone; try again for the rest and the user."""
 
 
-def nothing(tx: Transaction, app_id: str, user_id: str) -> int:
+def nothing(tx: Transaction, user: User) -> int:
     """The eraser of rooms that keep nothing."""
     return 0
 
@@ -117,7 +118,7 @@ def delete_slice(
     gone.append(log.erase(tx, app_id, user.uid, SLICE_ROWS))
     gone.append(emptying.drop(tx, app_id, user.uid, DROPPED, now, SLICE_ROWS))
     gone += [erase(tx, app_id, user.uid, SLICE_ROWS) for erase in OF_THEIR_JOBS]
-    gone.append(elsewhere(tx, app_id, user_id))
+    gone.append(elsewhere(tx, user))
     if max(gone) == SLICE_ROWS:
         return Deletion.MORE
     for statement in (FORMER_KEYS, WORDS, IDENTITIES, USER):

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 TOO_LONG_CHARACTERS = 300
 
+NOT_BUILT = 501
+"""What the server says of what it has not: it was reached well enough."""
+
 
 class Exit(IntEnum):
     """The exit codes of every command."""
@@ -48,7 +51,7 @@ def failure_of(error: BaseException) -> Failure:
             return Failure(
                 Exit.FAILED, f"{error.message} Check the token: `admit token list` shows what it may do."
             )
-        case Rejection(status=status) if status >= 500:
+        case Rejection(status=status) if status >= 500 and status != NOT_BUILT:
             return Failure(Exit.CANNOT_REACH, error.message)
         case CannotReach() | Unavailable():
             return Failure(Exit.CANNOT_REACH, " ".join(error.message.split()))

@@ -1,8 +1,10 @@
-"""Somebody leaves, or never came in: the ledger forgets what a provider said about them."""
+"""Somebody leaves, or never came in: what they kept goes, and so does what a provider said of them."""
 
 from sqlalchemy import bindparam, select, tuple_, update
 
 from admit.accounts.user_deletion import SLICE_ROWS, delete_user
+from admit.accounts.users import User
+from admit.data import erasure
 from admit.enrollment.tables import CLAIMS_OF_REFUSED, admissions
 from admit.storage.database import Database
 from admit.storage.transaction import Transaction
@@ -42,7 +44,13 @@ async def delete_person(db: Database, app_id: str, user_id: str, now: int) -> bo
 
     The ledger goes on telling that the userId was decided about, how and when.
     """
-    return await delete_user(db, app_id, user_id, now, elsewhere=forget_claims)
+    return await delete_user(db, app_id, user_id, now, elsewhere=erase)
+
+
+def erase(tx: Transaction, user: User) -> int:
+    """Erases a slice of what they kept, and of the claims about them; returns the most rows of any kind."""
+    kept = erasure.erase(tx, user.app_id, user.uid, SLICE_ROWS)
+    return max(kept, forget_claims(tx, user.app_id, user.user_id))
 
 
 def forget_claims(tx: Transaction, app_id: str, user_id: str) -> int:

@@ -16,7 +16,7 @@ Headers = list[tuple[bytes, bytes]]
 _VARY = (b"vary", b"Origin")
 _EXPOSED = (
     b"access-control-expose-headers",
-    b"Ratelimit-Limit, Ratelimit-Remaining, Ratelimit-Reset, Retry-After, X-Run-Id",
+    b"Link, Ratelimit-Limit, Ratelimit-Remaining, Ratelimit-Reset, Retry-After, X-Run-Id",
 )
 _PREFLIGHT = (
     (b"access-control-allow-methods", b"GET, POST, PUT, PATCH, DELETE"),

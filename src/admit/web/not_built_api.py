@@ -26,14 +26,6 @@ def no_deletion() -> NotBuilt:
     return NotBuilt("This server does not delete apps, nor bring them back.", code="delete_db_not_built")
 
 
-def no_tables() -> NotBuilt:
-    """For whatever holds rows of tables."""
-    return NotBuilt(
-        "This server keeps no tables yet. Users and demo users can be imported and exported.",
-        code="tables_not_built",
-    )
-
-
 def no_realms() -> NotBuilt:
     """For realms, members and roles."""
     return NotBuilt("This server has no realms, members or roles.", code="realms_not_built")
@@ -47,9 +39,9 @@ def no_invites() -> NotBuilt:
     )
 
 
-def no_blobs() -> NotBuilt:
-    """For blobs."""
-    return NotBuilt("This server keeps no blobs.", code="blobs_not_built")
+def no_blobs() -> NotFound:
+    """For blobs. The addon takes a 404 for a server without any, and keeps long texts and binaries inline."""
+    return NotFound("This server keeps no blobs: they stay in their objects.", code="blobs_not_built")
 
 
 def no_texts() -> NotBuilt:
@@ -86,14 +78,6 @@ OPERATIONS = (
     _operation("POST", "/create-db", "create_db", no_new_apps, "Not built: making an app"),
     _operation("POST", "/{app}/delete-db", "delete_db", no_deletion, "Not built: deleting an app"),
     _operation("POST", "/{app}/undelete-db", "undelete_db", no_deletion, "Not built: restoring an app"),
-    _operation("POST", "/{app}/clear-table", "clear_table", no_tables, "Not built: clearing a table"),
-    _operation("POST", "/{app}/clear-realm", "clear_realm", no_realms, "Not built: clearing a realm"),
-    _operation("GET", "/{app}/all/{table}", "read_all", no_tables, "Not built: reading a table"),
-    _operation("POST", "/{app}/all/{table}", "write_all", no_tables, "Not built: writing a table"),
-    _operation("GET", "/{app}/my/{table}", "read_my", no_tables, "Not built: reading one's own rows"),
-    _operation("POST", "/{app}/my/{table}", "write_my", no_tables, "Not built: writing one's own rows"),
-    _operation("GET", "/{app}/public/{table}", "read_public", no_tables, "Not built: reading public rows"),
-    _operation("POST", "/{app}/public/{table}", "write_public", no_tables, "Not built: writing public rows"),
     _operation("GET", "/{app}/blob/{ref}", "read_blob", no_blobs, "Not built: reading a blob"),
     _operation("POST", "/{app}/blob/{ref}", "write_blob", no_blobs, "Not built: writing a blob"),
     _operation("PUT", "/{app}/blob/{ref}", "put_blob", no_blobs, "Not built: keeping a blob"),

@@ -23,7 +23,7 @@ PROBLEM_CHARACTERS_MAX = 300
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 T = TypeVar("T")
-Method = Literal["GET", "POST", "PUT", "DELETE"]
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
 class ClientGone(Exception):
@@ -85,6 +85,10 @@ class Call:
         assert kind == self.operation.query, "the operation tells another query than its handler reads"
         return read_query(self.request, kind)
 
+    def fields(self) -> dict[str, str]:
+        """All that the query says, by name, also what the operation does not tell. Raises InvalidRequest."""
+        return query_fields(self.request)
+
     async def json(self, kind: type[T], *, bytes_max: int | None = None) -> T:
         """The body as `kind`. Raises InvalidRequest with a sentence, and TooLarge while it arrives.
 
@@ -140,9 +144,7 @@ def _too_large(bytes_max: int) -> TooLarge:
 
 def decode(body: bytes, kind: type[T]) -> T:
     """Reads JSON strictly. Raises InvalidRequest that says where it went wrong and repeats no values."""
-    # PostgreSQL keeps no NUL in a text, and nobody has one in a name.
-    if b"\\u0000" in body and _NUL.search(body):
-        raise InvalidRequest("The body holds the character U+0000.")
+    refuse_nul(body)
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
@@ -155,8 +157,22 @@ def decode(body: bytes, kind: type[T]) -> T:
         raise InvalidRequest("The body is nested too deeply.") from None
 
 
+def refuse_nul(body: bytes) -> None:
+    """PostgreSQL keeps no NUL in a text, and nobody has one in a name. Raises InvalidRequest."""
+    if b"\\u0000" in body and _NUL.search(body):
+        raise InvalidRequest("The body holds the character U+0000.")
+
+
 def read_query(request: Request, kind: type[T]) -> T:
     """The query as `kind`; a name without a value is the empty text. Raises InvalidRequest."""
+    try:
+        return msgspec.convert(query_fields(request), kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(_sentence("The query is not as it should be", error)) from None
+
+
+def query_fields(request: Request) -> dict[str, str]:
+    """The query by name, each of which may stand once. Raises InvalidRequest."""
     try:
         pairs = parse_qsl(
             request.scope["query_string"].decode("ascii"),
@@ -170,9 +186,7 @@ def read_query(request: Request, kind: type[T]) -> T:
             raise InvalidRequest("A name stands twice in the query.")
         if any("\0" in value for value in fields.values()):
             raise InvalidRequest("The query holds the character U+0000.")
-        return msgspec.convert(fields, kind, strict=False)
-    except msgspec.ValidationError as error:
-        raise InvalidRequest(_sentence("The query is not as it should be", error)) from None
+        return fields
     except ValueError:  # not ASCII, not UTF-8 behind the encoding, too many fields
         raise InvalidRequest("The query cannot be read.") from None
 
