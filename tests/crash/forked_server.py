@@ -19,7 +19,7 @@ from admit.config import Settings
 from admit.jobs import handling
 from admit.jobs.worker import Line
 from admit.web import server
-from admit.webhooks import campaign_work, delivery
+from admit.webhooks import campaign_work, change_delivery, delivery
 from tests.crash import mortal_server
 from tests.installation import WAIT_SECONDS, Installation
 
@@ -66,7 +66,7 @@ def _serve(environment: Mapping[str, str], log: Path, attempt_seconds_max: float
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     handling.LEASE_MARGIN_MS = LEASE_MARGIN_MS
-    for room in (delivery, campaign_work):
+    for room in (delivery, change_delivery, campaign_work):
         room.line = partial(_shorter, room.line, attempt_seconds_max)  # type: ignore[attr-defined]
     if moment:
         when, step = moment.split(":")
@@ -74,5 +74,5 @@ def _serve(environment: Mapping[str, str], log: Path, attempt_seconds_max: float
     server.run(Settings.load(environment))
 
 
-def _shorter(line: Callable[..., Line], attempt_seconds_max: float, *arguments: Any) -> Line:
-    return replace(line(*arguments), seconds_max=attempt_seconds_max)
+def _shorter(line: Callable[..., Line], attempt_seconds_max: float, *arguments: Any, **named: Any) -> Line:
+    return replace(line(*arguments, **named), seconds_max=attempt_seconds_max)

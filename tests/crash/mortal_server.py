@@ -20,7 +20,7 @@ from admit.config import Settings
 from admit.enrollment import asking
 from admit.outbound.mail import FileMailer
 from admit.web import server, token_api
-from admit.webhooks import delivery
+from admit.webhooks import change_delivery, delivery
 
 COMMITS = {
     "code": ("INSERT INTO email_codes",),
@@ -34,6 +34,7 @@ COMMITS = {
     "delivered": ("INSERT ", "INTO attempts"),
     "stop": ("UPDATE endpoints SET state=", "caught_up_to="),
     "enable": ("UPDATE endpoints SET state=", "failing_since="),
+    "gather": ("UPDATE change_hooks SET",),
     "catch up": ("UPDATE campaigns SET", "cursor="),
 }
 """A commit is known by one statement that contains all of these."""
@@ -61,6 +62,8 @@ def arm(moment: str, step: str, end: Callable[[], None]) -> None:
         _arm_call(moment, token_api, "_redeem_code", end)
     elif step == "post":
         _arm_call(moment, delivery, "post", end)
+    elif step == "tell":
+        _arm_call(moment, change_delivery, "post", end)
     else:
         raise SystemExit(f"there is no step {step!r}")
 

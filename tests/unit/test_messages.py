@@ -9,7 +9,7 @@ from jsonschema_rs import Draft202012Validator, meta
 from admit.events.catalog import TYPES
 from admit.events.examples import EXAMPLES
 from admit.events.log import Recorded
-from admit.events.privacy import OF_IDENTITY, PERSONAL
+from admit.events.privacy import KEPT_OF_HOOK, OF_HOOK, OF_IDENTITY, OF_OBJECT, PERSONAL
 from admit.webhooks.messages import body, sample
 from admit.webhooks.schemas import example_of, schema_of, summary_of
 
@@ -64,6 +64,12 @@ def test_thin_and_full_differ_by_the_person_only(event_type: str) -> None:
     for name in PERSONAL:
         full["data"].get("user", {}).pop(name, None)
     full["data"].get("identity", {}).pop(OF_IDENTITY, None)
+    for change in full["data"].get("changes", ()):
+        for name in OF_OBJECT:
+            change.pop(name, None)
+    kept = full["data"].get(OF_HOOK, {})
+    for name in kept.keys() - set(KEPT_OF_HOOK):
+        del kept[name]
     assert thin == full
 
 

@@ -11,11 +11,14 @@ from admit.cli.command import Refusal
 from admit.cli.values import parse_duration, parse_list
 
 if TYPE_CHECKING:
+    from admit.events.change_filters import ChangeFilter
     from admit.events.subscriptions import Equal, Filter
 
+Format = Literal["thin", "full", "dexie", "journeyapps"]
 Once = Literal["user", "device", "enrollment"]
 
 DEFAULT = "default"
+EVERY = "*"
 
 EndpointId = Annotated[
     str, typer.Argument(metavar="ENDPOINT_ID", help="The endpoint's id.", show_default=False)
@@ -48,6 +51,34 @@ Full = Annotated[
     typer.Option(
         "--full/--thin",
         help="With email, name and data of the person, or without, the default.",
+        show_default=False,
+    ),
+]
+FormatOption = Annotated[
+    Format | None,
+    typer.Option(
+        "--format",
+        help="How it is told. dexie: of changed objects, as Dexie Cloud's web hooks are, and of nothing "
+        "else; many at once, with the secret in X-DexieCloud-Token. It stays as it was made.",
+        show_default=False,
+    ),
+]
+Hook = Annotated[
+    str | None,
+    typer.Option(
+        "--hook",
+        metavar="NAME",
+        help="A web hook of the data model, told as JourneyApps would: the format journeyapps.",
+        show_default=False,
+    ),
+]
+ChangeFilters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--filter",
+        metavar="TABLE[:OPERATION,…[:PROPERTY,…]]",
+        help="Only changes of objects such as todos:upsert,update:title,done; `*` is every table or "
+        "operation. As often as you like: one is enough.",
         show_default=False,
     ),
 ]
@@ -139,6 +170,8 @@ def settings_of(
     events: str | None,
     once: Once | None,
     full: bool | None,
+    format_: Format | None,
+    hook: str | None,
     description: str | None,
     filter_: "Filter | UnsetType",
     headers: list[str] | None,
@@ -147,10 +180,15 @@ def settings_of(
     per_minute: int | None,
 ) -> dict[str, Any]:
     """What was given, as the API names it."""
+    if full is not None:
+        if format_ is not None:
+            raise Refusal("--full and --thin are formats: give one of them, or --format.", 2)
+        format_ = "full" if full else "thin"
     given = {
         "events": UNSET if events is None else parse_list(events),
         "once": UNSET if once is None else once,
-        "format": UNSET if full is None else "full" if full else "thin",
+        "format": UNSET if format_ is None else format_,
+        "hook": UNSET if hook is None else hook,
         "description": UNSET if description is None else description,
         "filter": filter_,
         "headers": UNSET if headers is None else _headers(headers),
@@ -162,18 +200,23 @@ def settings_of(
 
 
 def filter_of(
-    user_types: str | None, methods: str | None, email_domains: str | None, equals: list[str] | None
+    user_types: str | None,
+    methods: str | None,
+    email_domains: str | None,
+    equals: list[str] | None,
+    changes: list[str] | None,
 ) -> "Filter | UnsetType":
     """The conditions that were given; UNSET: none were."""
     from admit.events.subscriptions import Filter
 
-    if user_types is None and methods is None and email_domains is None and not equals:
+    if (user_types, methods, email_domains) == (None, None, None) and not equals and not changes:
         return UNSET
     return Filter(
         user_types=parse_list(user_types or ""),
         methods=parse_list(methods or ""),
         email_domains=parse_list(email_domains or ""),
         equals=tuple(map(_equal, equals or ())),
+        changes=tuple(map(_change_filter, changes or ())),
     )
 
 
@@ -195,6 +238,26 @@ def _equal(text: str) -> "Equal":
     except (msgspec.MsgspecError, UnicodeError):
         read = value
     return Equal(path=tuple(path.split(".")), value=read)
+
+
+def _change_filter(text: str) -> "ChangeFilter":
+    from admit.events.change_filters import ChangeFilter
+
+    table, _, rest = text.partition(":")
+    operations, _, properties = rest.partition(":")
+    given = {
+        "table": "" if table == EVERY else table,
+        "operations": () if operations == EVERY else parse_list(operations),
+        "properties": parse_list(properties),
+    }
+    try:
+        return msgspec.convert(given, ChangeFilter)
+    except msgspec.ValidationError:
+        raise Refusal(
+            f"{text!r} is no filter. Write it like todos:upsert,update:title,done; operations are upsert, "
+            "update and delete.",
+            2,
+        ) from None
 
 
 def _headers(given: list[str]) -> dict[str, str]:

@@ -11,15 +11,19 @@ from admit.cli.command import AppName, Refusal, Terminal, Yes, command, duration
 from admit.cli.connection import target
 from admit.cli.endpoint_options import (
     DEFAULT,
+    EVERY,
     AtOnce,
+    ChangeFilters,
     Description,
     Ed25519,
     EmailDomains,
     EndpointId,
     Equals,
     Events,
+    FormatOption,
     Full,
     Headers,
+    Hook,
     Methods,
     NewUrl,
     OnceOption,
@@ -38,6 +42,7 @@ from admit.cli.values import duration, listed, moment
 
 if TYPE_CHECKING:
     from admit.cli.output import Facts
+    from admit.events.change_filters import ChangeFilter
     from admit.events.subscriptions import Filter
     from admit.web.endpoint_types import EndpointSecret, EndpointView, TrialView
 
@@ -63,11 +68,14 @@ def create(
     events: Events = None,
     once: OnceOption = None,
     full: Full = None,
+    format_: FormatOption = None,
+    hook: Hook = None,
     description: Description = None,
     user_types: UserTypes = None,
     methods: Methods = None,
     email_domains: EmailDomains = None,
     equals: Equals = None,
+    changes: ChangeFilters = None,
     headers: Headers = None,
     retry: Retry = None,
     at_once: AtOnce = None,
@@ -87,8 +95,10 @@ def create(
             events=events,
             once=once,
             full=full,
+            format_="journeyapps" if hook and format_ is None else format_,
+            hook=hook,
             description=description,
-            filter_=filter_of(user_types, methods, email_domains, equals),
+            filter_=filter_of(user_types, methods, email_domains, equals, changes),
             headers=headers,
             retry=retry,
             at_once=at_once,
@@ -143,11 +153,14 @@ def set_endpoint(
     events: Events = None,
     once: OnceOption = None,
     full: Full = None,
+    format_: FormatOption = None,
+    hook: Hook = None,
     description: Description = None,
     user_types: UserTypes = None,
     methods: Methods = None,
     email_domains: EmailDomains = None,
     equals: Equals = None,
+    changes: ChangeFilters = None,
     no_filter: Annotated[bool, typer.Option("--no-filter", help="Tell it of everybody again.")] = False,
     headers: Headers = None,
     no_headers: Annotated[bool, typer.Option("--no-headers", help="Send no headers of your own.")] = False,
@@ -157,7 +170,8 @@ def set_endpoint(
 ) -> None:
     """Changes some of the settings of an endpoint, and leaves the others.
 
-    The filter (--user-type, --method, --email-domain, --equals) and the headers are replaced as a whole.
+    The filter (--user-type, --method, --email-domain, --equals, --filter) and the headers are replaced as a
+    whole.
     """
     from admit.web.endpoint_types import EndpointView
     from admit.webhooks.endpoint_settings import SettingsChange
@@ -166,8 +180,10 @@ def set_endpoint(
         events=events,
         once=once,
         full=full,
+        format_=format_,
+        hook=hook,
         description=description,
-        filter_=everybody() if no_filter else filter_of(user_types, methods, email_domains, equals),
+        filter_=everybody() if no_filter else filter_of(user_types, methods, email_domains, equals, changes),
         headers=[] if no_headers else headers,
         retry=retry,
         at_once=at_once,
@@ -317,6 +333,7 @@ def _facts(endpoint: "EndpointView") -> "Facts":
         ("filter", _filter_text(endpoint.filter)),
         ("once per", endpoint.once),
         ("format", endpoint.format),
+        *([("web hook", endpoint.hook)] if endpoint.hook else []),
         ("headers", listed(endpoint.headers, none=NONE)),
         ("retry", delays or DEFAULT),
         ("at once", str(endpoint.at_once_max or "as many as it bears")),
@@ -341,7 +358,14 @@ def _filter_text(filter_: "Filter") -> str:
         if values
     ]
     parts += [f"{'.'.join(each.path)}={msgspec.json.encode(each.value).decode()}" for each in filter_.equals]
+    parts += map(_change_text, filter_.changes)
     return "; ".join(parts) or NONE
+
+
+def _change_text(filter_: "ChangeFilter") -> str:
+    """As it is given on the command line."""
+    parts = [filter_.table or EVERY, ",".join(filter_.operations) or EVERY, ",".join(filter_.properties)]
+    return ":".join(parts).removesuffix(":").removesuffix(f":{EVERY}")
 
 
 def _trial_facts(trial: "TrialView") -> "Facts":

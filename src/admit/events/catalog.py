@@ -11,8 +11,10 @@ from typing import Annotated, ClassVar, Literal, get_args
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from admit.events.data_facts import DataChanged
 from admit.events.endpoint_facts import EndpointDisabled, EndpointFailing, Ping
 from admit.events.members import Members, Moment
+from admit.events.object_facts import ObjectReady, ObjectUpdated
 
 UserType = Literal["eval", "prod", "demo"]
 Property = Literal["type", "valid_until", "eval_days_left", "name", "email", "data"]
@@ -379,6 +381,9 @@ Data = (
     | SessionWiped
     | SessionWipeConfirmed
     | SessionEnded
+    | DataChanged
+    | ObjectReady
+    | ObjectUpdated
     | EndpointFailing
     | EndpointDisabled
     | Ping

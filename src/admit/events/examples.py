@@ -37,7 +37,9 @@ from admit.events.catalog import (
     UserUpgraded,
     Verdict,
 )
+from admit.events.data_facts import DataChange, DataChanged
 from admit.events.endpoint_facts import Endpoint, EndpointDisabled, EndpointFailing, Ping
+from admit.events.object_facts import ObjectReady, ObjectUpdated
 
 OCCURRED_AT = 1_795_337_113_123
 """When the examples are said to have happened (UTC ms)."""
@@ -100,6 +102,42 @@ _EXAMPLES: tuple[Data, ...] = (
     SessionWiped(user=_ADA, device=_LAPTOP, session=_SESSION),
     SessionWipeConfirmed(user=_ADA, device=_LAPTOP, session=_SESSION),
     SessionEnded(user=_ADA, device=_LAPTOP, session=_SESSION, reason="logged_out"),
+    DataChanged(
+        changes=(
+            DataChange(
+                type="upsert",
+                realm_id="ada@example.com",
+                table="todos",
+                key="tdo0PzXy9ZJ8Qm",
+                value=msgspec.Raw('{"id":"tdo0PzXy9ZJ8Qm","title":"Call Grace","done":false}'),
+            ),
+            DataChange(
+                type="update",
+                realm_id="ada@example.com",
+                table="todos",
+                key="tdo0PzXy9ZJ8Qm",
+                updates=msgspec.Raw('{"done":true}'),
+            ),
+        )
+    ),
+    ObjectReady(
+        hook="asset_ready",
+        model="asset",
+        realm_id="ada@example.com",
+        operation="create",
+        object=msgspec.Raw(
+            '{"id":"ast0PzXy9ZJ8Qm","type":"asset","make":"Apple","updated_at":"2026-11-22T08:45:13.123Z"}'
+        ),
+    ),
+    ObjectUpdated(
+        hook="asset_update",
+        model="asset",
+        realm_id="ada@example.com",
+        operation="update",
+        object=msgspec.Raw(
+            '{"id":"ast0PzXy9ZJ8Qm","type":"asset","make":"Apple","updated_at":"2026-11-22T08:45:13.123Z"}'
+        ),
+    ),
     EndpointFailing(
         endpoint=_CRM, failing_since="2026-11-21T08:45:09.004Z", reason="It answered 503 Service Unavailable."
     ),

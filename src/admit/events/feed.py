@@ -13,7 +13,9 @@ import msgspec
 from sqlalchemy import ColumnElement, Select, bindparam, select
 
 from admit.errors import CursorExpired, InvalidRequest
+from admit.events.catalog import TYPES
 from admit.events.log import RECORDED_COLUMNS, Recorded, events, logs
+from admit.events.subscriptions import NOT_FOR_EVERYBODY
 from admit.storage.transaction import Transaction
 
 BEGINNING = "beginning"
@@ -21,7 +23,11 @@ LATEST = "latest"
 PAGE_EVENTS_MAX = 1_000
 PAGE_BYTES_MAX = 4_000_000
 SCANNED_MAX = 5_000
+LARGE_EVENTS_MAX = 16
+"""On a page that may hold events of a type that is not for everybody: each can be of 1 MB."""
 CURSOR_CHARACTERS_MAX = 200
+
+FOR_EVERYBODY = frozenset(TYPES) - NOT_FOR_EVERYBODY
 
 LOG = select(logs.c.epoch, logs.c.position, logs.c.forgotten).where(logs.c.app_id == bindparam("app"))
 
@@ -44,9 +50,11 @@ def _page(*which: ColumnElement[bool]) -> Select[Any]:
 _OF_TYPES = events.c.type.in_(bindparam("types", expanding=True))
 _OF_PERSON = events.c.uid == bindparam("uid")
 
-ALL = _page()
+_FOR_EVERYBODY = events.c.type.in_(sorted(FOR_EVERYBODY))
+
+ALL = _page(_FOR_EVERYBODY)
 OF_TYPES = _page(_OF_TYPES)
-OF_PERSON = _page(_OF_PERSON)
+OF_PERSON = _page(_OF_PERSON, _FOR_EVERYBODY)
 OF_PERSON_AND_TYPES = _page(_OF_PERSON, _OF_TYPES)
 REACH_OF_PERSON = (
     select(events.c.position)
@@ -87,8 +95,8 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """Whose events, and which: of the person `uid` (None: everybody), of `types` (empty: all), `limit` at
-    most."""
+    """Whose events, and which: of the person `uid` (None: everybody), of `types` (empty: all that are told to
+    everybody), `limit` at most."""
 
     app_id: str
     types: frozenset[str] = frozenset()
@@ -97,7 +105,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
     def fits(self, event: Recorded) -> bool:
         """Whether `event` is one of them."""
-        return (not self.types or event.type in self.types) and self.uid in (None, event.uid)
+        wanted = event.type in (self.types or FOR_EVERYBODY)
+        return wanted and self.uid in (None, event.uid)
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -119,20 +128,21 @@ def read(tx: Transaction, wanted: Wanted, after: str | Place) -> Page:
     log = tx.execute(LOG, {"app": wanted.app_id}).one()
     start = _start(log, after)
     until = _reach(tx, wanted, start, log.position)
+    limit = wanted.limit if wanted.types <= FOR_EVERYBODY else min(wanted.limit, LARGE_EVENTS_MAX)
     found = tx.execute(
         _statement(wanted),
         {
             "app": wanted.app_id,
             "after": start,
             "until": until,
-            "limit": wanted.limit,
+            "limit": limit,
             **({"types": sorted(wanted.types)} if wanted.types else {}),
             **({"uid": wanted.uid} if wanted.uid is not None else {}),
         },
     )
     rows = found.all()
     page = _portion([_recorded(row) for row in rows])
-    if len(page) < len(rows) or len(page) == wanted.limit:
+    if len(page) < len(rows) or len(page) == limit:
         until = page[-1].position
     return Page(page, Place(log.epoch, until), more=until < log.position)
 

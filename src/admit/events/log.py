@@ -9,13 +9,35 @@ from typing import Any
 
 import msgspec
 from msgspec.structs import force_setattr
-from sqlalchemy import Index, PrimaryKeyConstraint, Table, bindparam, or_, select, update
+from sqlalchemy import (
+    Index,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    bindparam,
+    case,
+    func,
+    literal,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 
 from admit import clock
 from admit.events import subscriptions
 from admit.events.catalog import Data
-from admit.events.privacy import OF_CLIENT, OF_IDENTITY, PERSONAL, erased, impersonal
+from admit.events.data_facts import DataChanged
+from admit.events.object_facts import ObjectReady, ObjectUpdated
+from admit.events.privacy import (
+    OF_CHANGE,
+    OF_CLIENT,
+    OF_HOOK,
+    OF_IDENTITY,
+    PERSONAL,
+    erased,
+    impersonal,
+)
 from admit.events.subscriptions import Fact
 from admit.storage.lookups import Lookup
 from admit.storage.rows import Change, Insertion
@@ -76,12 +98,20 @@ START_LOG = insert(logs)
 HEAD = select(logs.c.epoch, logs.c.position).where(logs.c.app_id == bindparam("app"))
 REACH = select(logs.c.position, logs.c.forgotten).where(logs.c.app_id == bindparam("app"))
 HOLD = REACH.with_for_update()
-EVENTS_AFTER = (
+_after = (
     select(*RECORDED_COLUMNS)
     .where(events.c.app_id == bindparam("app"), events.c.position > bindparam("after"))
     .order_by(events.c.position)
     .limit(bindparam("limit"))
 )
+EVENTS_AFTER = _after
+# What objects hold is large: it is left where it is by those who want to know nothing of it.
+_OF_HOOKS = (ObjectReady.event_type, ObjectUpdated.event_type)
+_no_changes = events.c.type == DataChanged.event_type, literal('{"changes":[]}', Text)
+_lean_data = case(
+    _no_changes, (events.c.type.in_(_OF_HOOKS), literal("{}", Text)), else_=events.c.data
+).label("data")
+LEAN_EVENTS_AFTER = _after.with_only_columns(*RECORDED_COLUMNS[:-1], _lean_data)
 
 
 FIND_EACH = Lookup(
@@ -91,9 +121,15 @@ FIND_EACH = Lookup(
 
 # Inside a text of JSON these quotation marks would be escaped, and no other member bears these names. Those
 # in the operator's own data go with it.
-_TO_ERASE = (*(f'"{member}":' for member in (*PERSONAL, OF_IDENTITY, OF_CLIENT)), '"derived":false')
+_PARTS = (*PERSONAL, OF_IDENTITY, OF_CLIENT, OF_CHANGE, OF_HOOK)
+_TO_ERASE = (*(f'"{member}":' for member in _PARTS), '"derived":false')
+_BEFORE_OBJECT = f',"{OF_HOOK}":'
+_BEFORE_OBJECT_MAX = 10_000
+"""It is the last member of an event of a web hook, and may be large; in front of it there is little."""
+_before_object = events.c.type.in_(_OF_HOOKS), func.substr(events.c.data, 1, _BEFORE_OBJECT_MAX)
+_short_data = case(_no_changes, _before_object, else_=events.c.data)
 NOT_YET_ERASED = (
-    select(events.c.app_id, events.c.position, events.c.data)
+    select(events.c.app_id, events.c.position, events.c.type, _short_data.label("data"))
     .where(
         events.c.app_id == bindparam("app"),
         events.c.uid == bindparam("uid"),
@@ -187,24 +223,34 @@ def find_each(tx: Transaction, keys: Iterable[tuple[str, int]]) -> dict[tuple[st
     return {(row[0], row[1]): _recorded(row[1:]) for row in FIND_EACH.rows(tx, keys)}
 
 
-def after(tx: Transaction, app_id: str, position: int, limit: int) -> list[Recorded]:
+def after(tx: Transaction, app_id: str, position: int, limit: int, *, lean: bool = False) -> list[Recorded]:
     """The next events behind `position`, at most `limit`, in order and without a gap.
 
     Whoever goes on behind the last position they were given never misses an event. 0 is the beginning.
+    `lean`: events about objects do not hold them, which may be 1 MB in each.
     """
-    rows = tx.execute(EVENTS_AFTER, {"app": app_id, "after": position, "limit": limit})
+    statement = LEAN_EVENTS_AFTER if lean else EVENTS_AFTER
+    rows = tx.execute(statement, {"app": app_id, "after": position, "limit": limit})
     return [_recorded(row) for row in rows]
 
 
 def erase(tx: Transaction, app_id: str, uid: str, limit: int) -> int:
     """Takes what `privacy.erased` does out of at most `limit` events of the person. Says out of how many."""
     rows = tx.execute(NOT_YET_ERASED, {"app": app_id, "uid": uid, "limit": limit}).all()
-    tx.write(ERASE, [(app_id, row.position, erased(row.data.encode()).decode()) for row in rows])
+    tx.write(ERASE, [(app_id, row.position, _erased(row)) for row in rows])
     # Units before ours in this transaction may have recorded something that has no place yet.
     for event in tx.deferred(_TAKE_PLACES):
         if (event.app_id, event.uid) == (app_id, uid):
             force_setattr(event, "data", impersonal(event.data))
     return len(rows)
+
+
+def _erased(row: Any) -> str:
+    text: str = row.data
+    if row.type in _OF_HOOKS:
+        head, found, _ = text.partition(_BEFORE_OBJECT)
+        return head + "}" if found else text
+    return erased(text.encode()).decode()
 
 
 def _recorded(row: Sequence[Any]) -> Recorded:
@@ -236,8 +282,7 @@ def _tell(tx: Transaction, app_id: str, version: str, placed: Sequence[tuple[Any
         if wanting := audience.of(type_):
             fact = Fact(type_, uid, position, occurred_at, data)
             due += [(each, fact) for each in wanting if subscriptions.wants(each, fact)]
-    for subscription, fact in subscriptions.not_told_yet(tx, app_id, due):
-        subscriptions.tell(tx, subscription, fact)
+    subscriptions.tell_each(tx, subscriptions.not_told_yet(tx, app_id, due))
 
 
 def _row(event: Event, position: int) -> tuple[object, ...]:

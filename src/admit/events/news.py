@@ -13,8 +13,10 @@ import structlog
 from admit.clock import jitter
 from admit.errors import CursorExpired, Unavailable
 from admit.events import feed
+from admit.events.catalog import TYPES
 from admit.events.feed import Page, Place, Wanted
 from admit.events.log import TOPIC, Recorded
+from admit.events.subscriptions import NOT_FOR_EVERYBODY
 from admit.storage.database import Database
 
 WAITING_MAX = 20_000
@@ -201,7 +203,9 @@ class _Desk:
     async def _read_news(self) -> None:
         assert self._place is not None
         start = self._place
-        everything = Wanted(app_id=self._app_id, limit=READ_AT_ONCE)
+        whole = any(map(_names_what_is_not_for_everybody, self._waiting))
+        types = frozenset(TYPES) if whole else frozenset()
+        everything = Wanted(app_id=self._app_id, types=types, limit=READ_AT_ONCE)
         page = await self._db.read(partial(feed.read, wanted=everything, after=start))
         if self._place is start:
             self._place = page.place
@@ -210,7 +214,14 @@ class _Desk:
         if page.more:
             self._heard = True
         for visitor in tuple(self._waiting):
-            _hand_over(visitor, start, page)
+            if whole or not _names_what_is_not_for_everybody(visitor):
+                _hand_over(visitor, start, page)
+            else:  # who has come while it was read
+                visitor.tell(None)
+
+
+def _names_what_is_not_for_everybody(visitor: _Visitor) -> bool:
+    return not NOT_FOR_EVERYBODY.isdisjoint(visitor.wanted.types)
 
 
 def _hand_over(visitor: _Visitor, start: Place, page: Page) -> None:

@@ -9,11 +9,17 @@ from functools import cached_property
 from typing import Any, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 from sqlalchemy import Index, PrimaryKeyConstraint, Table, bindparam, delete, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 
 from admit import clock
-from admit.jobs import queue
+from admit.events.change_filters import ChangeFilter, passes
+from admit.events.data_facts import DataChange, DataChanged
+from admit.events.hook_filters import OfHook
+from admit.jobs import order, queue
+from admit.jobs.order import NewJob, topic_key
+from admit.jobs.tables import jobs
 from admit.storage.lookups import Lookup
 from admit.storage.rows import Insertion
 from admit.storage.schema import metadata, text
@@ -22,9 +28,11 @@ from admit.storage.transaction import Transaction
 Once = Literal["user", "device", "enrollment"]
 ENROLLMENTS = frozenset({"user.enrolled", "device.enrolled", "session.started"})
 """What `once` is about: the other events are told every time."""
-NOT_FOR_EVERYBODY = frozenset({"test.ping"})
+NOT_FOR_EVERYBODY = frozenset({"data.changed", "object.ready", "object.updated", "test.ping"})
 """Told to those who name it, or who are asked to be sent it."""
-JOB_PREFIXES = {"delivery": "dlv", "run": "run"}
+GATHERED = "changes"
+"""The kind of jobs of which one tells all that has come until it begins."""
+JOB_PREFIXES = {"delivery": "dlv", "run": "run", GATHERED: "dlv"}
 """What the ids of jobs begin with, by their kind."""
 APPS_REMEMBERED_MAX = 1_000
 
@@ -33,7 +41,7 @@ subscriptions = Table(
     metadata,
     text("app_id"),
     text("subscriber_id"),  # an endpoint or a task; the lane of its jobs
-    text("kind"),  # of its jobs: delivery | run
+    text("kind"),  # of its jobs: delivery | changes | run
     text("types"),  # JSON array; empty: every type
     text("filter"),  # JSON of Filter
     text("once"),  # user | device | enrollment
@@ -66,6 +74,11 @@ OF_APP = (
     .where(subscriptions.c.app_id == bindparam("app"))
     .order_by(subscriptions.c.subscriber_id)
 )
+NAMING = (
+    select(subscriptions.c.subscriber_id)
+    .where(subscriptions.c.app_id == bindparam("app"), subscriptions.c.types.like(bindparam("named")))
+    .limit(1)
+)
 FIND = select(subscriptions).where(
     subscriptions.c.app_id == bindparam("app"), subscriptions.c.subscriber_id == bindparam("subscriber")
 )
@@ -79,6 +92,11 @@ LOCK = Lookup(
 )
 ALREADY_TOLD = Lookup(select(told), (told.c.app_id, told.c.uid, _subscriber, told.c.type, told.c.device_id))
 TELL = Insertion(insert(told).on_conflict_do_nothing())
+# In the lane of a subscriber that gathers, somebody is at work or will be.
+AT_WORK = Lookup(
+    select(jobs.c.lane).where(jobs.c.finished_at.is_(None), jobs.c.kind == GATHERED),
+    (jobs.c.lane,),
+)
 _OF_SUBSCRIBER = (
     select(told.c.uid, told.c.type, told.c.device_id)
     .where(told.c.app_id == bindparam("app"), told.c.subscriber_id == bindparam("subscriber"))
@@ -108,6 +126,8 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     methods: tuple[str, ...] = ()
     email_domains: tuple[str, ...] = ()
     equals: tuple[Equal, ...] = ()
+    changes: tuple[ChangeFilter, ...] = ()
+    hook: OfHook | UnsetType = UNSET
 
 
 class Subscription(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,6 +161,11 @@ class Fact:
         """Read only where somebody looks into it."""
         return msgspec.json.decode(self.text, type=dict[str, Any])
 
+    @cached_property
+    def changes(self) -> tuple[DataChange, ...]:
+        """Those that an event about objects tells."""
+        return msgspec.json.decode(self.text, type=DataChanged).changes
+
 
 class Audience:
     """The live subscriptions of an app, by the type that they want."""
@@ -171,6 +196,11 @@ def remove(tx: Transaction, app_id: str, subscriber_id: str) -> None:
 def of_app(tx: Transaction, app_id: str) -> dict[str, Subscription]:
     """The subscriptions of an app by subscriber, those that are behind too."""
     return {row.subscriber_id: _subscription(row) for row in tx.execute(OF_APP, {"app": app_id})}
+
+
+def anybody_names(tx: Transaction, app_id: str, type_: str) -> bool:
+    """Whether a subscription of the app names the type, also one that is behind."""
+    return tx.execute(NAMING, {"app": app_id, "named": f'%"{type_}"%'}).first() is not None
 
 
 def find(tx: Transaction, app_id: str, subscriber_id: str) -> Subscription | None:
@@ -204,6 +234,10 @@ def wants(subscription: Subscription, fact: Fact) -> bool:
     rule = subscription.filter
     if rule == Filter() and fact.uid is not None:
         return True
+    if fact.type == DataChanged.event_type:
+        return rule == Filter(changes=rule.changes) and any(
+            passes(each, rule.changes) for each in fact.changes
+        )
     data = fact.data
     if _member(data, ("endpoint", "id")) == subscription.subscriber_id:
         return False
@@ -213,6 +247,7 @@ def wants(subscription: Subscription, fact: Fact) -> bool:
         and (not rule.methods or _member(data, ("sign_in", "method")) in rule.methods)
         and (not rule.email_domains or _domain_of(user) in rule.email_domains)
         and all(_is(_member(data, each.path), each.value) for each in rule.equals)
+        and (rule.hook is UNSET or rule.hook.passes(fact.type, data))
     )
 
 
@@ -237,16 +272,52 @@ def not_told_yet(
     return passed
 
 
+def tell_each(tx: Transaction, due: Sequence[tuple[Subscription, Fact]]) -> None:
+    """Leaves the jobs that tell each subscriber its fact. The caller holds the log of the app."""
+    gathering = {}
+    for subscription, fact in due:
+        if subscription.kind == GATHERED:
+            gathering[subscription.app_id, subscription.subscriber_id] = fact.occurred_at
+        else:
+            tell(tx, subscription, fact)
+    rouse(tx, gathering)
+
+
+def rouse(tx: Transaction, gathering: Mapping[tuple[str, str], int]) -> None:
+    """Leaves a job to each subscriber, told by app_id and its id, in whose lane there is none unfinished.
+
+    It tells what has come until it begins. The values are now (UTC ms). The caller holds the log of the apps,
+    or two could leave one at once.
+    """
+    lanes = AT_WORK.rows(tx, [(subscriber_id,) for _, subscriber_id in gathering])
+    at_work = {row.lane for row in lanes}
+    for (app_id, subscriber_id), now in gathering.items():
+        if subscriber_id in at_work:
+            continue
+        job = NewJob(
+            app_id=app_id,
+            job_id=clock.new_id(JOB_PREFIXES[GATHERED]),
+            kind=GATHERED,
+            payload="",
+            now=now,
+            due_at=now,
+            lane=subscriber_id,
+        )
+        order.add_at_once(tx, job)
+        tx.signal(order.TOPIC, topic_key(GATHERED, subscriber_id))
+
+
 def tell(tx: Transaction, subscription: Subscription, fact: Fact) -> None:
     """Leaves the job that tells `fact` to the subscriber."""
+    hook = subscription.filter.hook
     queue.enqueue(
         tx,
         app_id=subscription.app_id,
         kind=subscription.kind,
-        payload="",
+        payload="" if hook is UNSET else hook.payload,
         now=fact.occurred_at,
         job_id=clock.new_id(JOB_PREFIXES[subscription.kind]),
-        lane=subscription.subscriber_id,
+        lane=subscription.subscriber_id if hook is UNSET else hook.lane or subscription.subscriber_id,
         subject=fact.uid,
         sequence=fact.position,
     )
@@ -264,6 +335,10 @@ def forget_person(tx: Transaction, app_id: str, uid: str) -> None:
 
 
 def _once_key(app_id: str, subscription: Subscription, fact: Fact) -> tuple[str, ...] | None:
+    hook = subscription.filter.hook
+    if hook is not UNSET and hook.once and fact.uid is not None:
+        key = hook.once_key(fact.data)
+        return None if key is None else (app_id, fact.uid, subscription.subscriber_id, *key)
     if subscription.once == "enrollment" or fact.type not in ENROLLMENTS or fact.uid is None:
         return None
     device = _member(fact.data, ("device", "identifier")) if subscription.once == "device" else None

@@ -44,7 +44,7 @@ SETTLE = Change(
 )
 RENEW = Change(jobs, (jobs.c.app_id, jobs.c.job_id), (jobs.c.due_at,))
 SAY_WHOSE = Change(jobs, (jobs.c.app_id, jobs.c.job_id), (jobs.c.subject,))
-ERASE_PAYLOAD = Change(jobs, (jobs.c.app_id, jobs.c.job_id), (jobs.c.payload,))
+CHANGE_PAYLOAD = Change(jobs, (jobs.c.app_id, jobs.c.job_id), (jobs.c.payload,))
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -138,7 +138,7 @@ def settle(tx: Transaction, items: list[Settlement]) -> list[bool]:
     settled = [item for item, is_mine in zip(items, mine, strict=True) if is_mine]
     tx.write(SETTLE, [_settled(item) for item in settled])
     erased = [item.job for item in settled if item.erase_payload and item.job.payload]
-    tx.write(ERASE_PAYLOAD, [(job.app_id, job.job_id, "") for job in erased])
+    tx.write(CHANGE_PAYLOAD, [(job.app_id, job.job_id, "") for job in erased])
     for item in settled:
         if item.unit is not None:
             item.unit(tx)
@@ -160,6 +160,16 @@ def renew(tx: Transaction, held: Sequence[Job], until: int) -> list[bool]:
     mine = [fences.get(key) == job.fence for key, job in zip(keys, held, strict=True)]
     tx.write(RENEW, [(*key, until) for key, is_mine in zip(keys, mine, strict=True) if is_mine])
     return mine
+
+
+def holds(tx: Transaction, job: Job) -> bool:
+    """Whether a claimed job is still this claim's, which it is then until the transaction ends."""
+    return [row.fence for row in HELD.rows(tx, [(job.app_id, job.job_id)])] == [job.fence]
+
+
+def give_payload(tx: Transaction, job: Job, payload: str) -> None:
+    """Gives a job that this claim `holds` its payload, which it keeps for its next attempts."""
+    tx.write(CHANGE_PAYLOAD, [(job.app_id, job.job_id, payload)])
 
 
 def say_whose(tx: Transaction, subjects: Sequence[tuple[Job, str]]) -> None:

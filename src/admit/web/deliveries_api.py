@@ -9,13 +9,14 @@ from starlette.responses import Response
 
 from admit.accounts.apps import App
 from admit.errors import AdmitError, InvalidRequest, NotFound
+from admit.events.data_facts import DataChange
 from admit.gateway import Gateway
 from admit.storage.transaction import Transaction
 from admit.web.admin_types import Text
 from admit.web.events_api import uid_of
 from admit.web.operations import Call
 from admit.web.operator_access import admin, permitted_app
-from admit.webhooks import deliveries, endpoints, messages
+from admit.webhooks import change_portions, deliveries, endpoints, messages
 from admit.webhooks.deliveries import NEWEST, PAGE_MAX, Delivery, History, Key, Query, State
 from admit.webhooks.endpoints import Endpoint
 
@@ -36,6 +37,8 @@ class DeliveriesQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class DeliveryView(msgspec.Struct, frozen=True, kw_only=True):
     """One event owed to one endpoint. `event_id` is the webhook-id; `sequence` its place in the log, None in
     tests and backfills. `type` is empty, and `event_id` None, where what it told is no longer kept.
+
+    To an endpoint of the format dexie, all changes that had come when it was begun: `event_id` is its own id.
 
     waiting: tried again at `next_at`. blocked: an earlier delivery of the person to the endpoint comes first.
     """
@@ -137,25 +140,32 @@ async def require_endpoint(call: Call, app: App, endpoint_id: str) -> None:
 
 
 async def _history(gateway: Gateway, app: App, delivery_id: str) -> DeliveryHistory:
-    def find(tx: Transaction) -> tuple[History, Endpoint | None] | None:
+    def find(tx: Transaction) -> tuple[History, Endpoint | None, list[DataChange] | None] | None:
         history = deliveries.show(tx, app.app_id, delivery_id)
         if history is None:
             return None
-        return history, endpoints.find(tx, gateway.ring, app.app_id, history.delivery.endpoint_id)
+        endpoint = endpoints.find(tx, gateway.ring, app.app_id, history.delivery.endpoint_id)
+        portion = history.delivery.portion
+        changes = None if portion is None else change_portions.changes_of(tx, app.app_id, portion)
+        return history, endpoint, changes
 
     found = await gateway.db.read(find)
     if found is None:
         raise _not_found(delivery_id)
-    history, endpoint = found
+    history, endpoint, changes = found
     names = AttemptView.__struct_fields__
     return DeliveryHistory(
         **_members(history.delivery),
         history=[AttemptView(**{name: getattr(each, name) for name in names}) for each in history.attempts],
-        body=_body(app, history.delivery, endpoint),
+        body=_body(app, history.delivery, endpoint, changes),
     )
 
 
-def _body(app: App, delivery: Delivery, endpoint: Endpoint | None) -> str | None:
+def _body(
+    app: App, delivery: Delivery, endpoint: Endpoint | None, changes: list[DataChange] | None
+) -> str | None:
+    if endpoint is not None and changes:
+        return change_portions.body(changes).decode()
     if delivery.event is None or endpoint is None:
         return None
     return messages.body(
@@ -172,12 +182,13 @@ def _body(app: App, delivery: Delivery, endpoint: Endpoint | None) -> str | None
 def _members(delivery: Delivery) -> dict[str, Any]:
     event = delivery.event
     members = asdict(delivery)
-    for name in ("app_id", "delivery_id", "endpoint_id", "event", "due_at"):
+    for name in ("app_id", "delivery_id", "endpoint_id", "event", "portion", "due_at"):
         del members[name]
+    own_id = delivery.delivery_id if delivery.portion is not None else None
     return members | {
         "id": delivery.delivery_id,
         "endpoint": delivery.endpoint_id,
-        "event_id": None if event is None else event.event_id,
+        "event_id": own_id if event is None else event.event_id,
         "sequence": str(event.position) if event is not None and event.position else None,
         "next_at": delivery.due_at,
     }

@@ -9,6 +9,7 @@ from admit.outbound.signing import PublicJwk
 from admit.web.admin_types import Text
 from admit.webhooks.endpoint_settings import Format, SettingsChange
 from admit.webhooks.endpoints import State
+from admit.webhooks.journey_keys import RsaJwk
 from admit.webhooks.secrets import OVERLAP_SECONDS, OVERLAP_SECONDS_MAX, Kind
 
 
@@ -66,7 +67,8 @@ class Behind(msgspec.Struct, frozen=True, kw_only=True):
 class EndpointView(msgspec.Struct, frozen=True, kw_only=True):
     """An endpoint. `events` empty: every type but tests. `headers` are the names of the operator's own.
 
-    `retry_delays` in seconds, None: those of every delivery. `failing_since`: since when there is nothing but
+    `hook`: the web hook of the data model that it is told of, "": of none. `retry_delays` in seconds, None:
+    those of every delivery. `failing_since`: since when there is nothing but
     failures; `noticed_at`: when that was told. `behind` None: it is told at once.
     """
 
@@ -77,6 +79,7 @@ class EndpointView(msgspec.Struct, frozen=True, kw_only=True):
     filter: Filter
     once: Once
     format: Format
+    hook: str
     headers: list[str]
     retry_delays: tuple[float, ...] | None
     at_once_max: int | None
@@ -146,4 +149,4 @@ class WebhookKey(PublicJwk, frozen=True):
 class WebhookKeys(msgspec.Struct, frozen=True):
     """A JSON Web Key Set."""
 
-    keys: list[WebhookKey]
+    keys: list[WebhookKey | RsaJwk]

@@ -4,7 +4,8 @@ from functools import partial
 from typing import Annotated
 
 import msgspec
-from msgspec.structs import asdict
+from msgspec import UNSET
+from msgspec.structs import asdict, replace
 from starlette.responses import Response
 
 from admit.accounts.apps import App
@@ -12,7 +13,6 @@ from admit.errors import InvalidRequest
 from admit.events import log, type_names
 from admit.events.log import Head
 from admit.outbound.http import Reply
-from admit.outbound.signing import jwk_of
 from admit.storage.transaction import Transaction
 from admit.web.admin_types import Text
 from admit.web.endpoint_types import (
@@ -28,12 +28,17 @@ from admit.web.endpoint_types import (
     SecretView,
     SentRequest,
     TrialView,
-    WebhookKey,
-    WebhookKeys,
 )
-from admit.web.operations import Call, Operation
+from admit.web.operations import Call
 from admit.web.operator_access import admin, permitted_app
-from admit.webhooks import endpoint_settings, endpoint_states, endpoints, secrets, trials
+from admit.webhooks import (
+    endpoint_settings,
+    endpoint_states,
+    endpoints,
+    journey_signing,
+    secrets,
+    trials,
+)
 from admit.webhooks.endpoint_settings import SettingsChange
 from admit.webhooks.endpoints import Endpoint
 from admit.webhooks.secrets import Kind, Secret
@@ -41,7 +46,6 @@ from admit.webhooks.trials import Trial
 
 SETTINGS_BYTES_MAX = 200_000
 PAGE_MAX = 100
-KEYS_CACHE_SECONDS = 300
 
 
 class EndpointsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,6 +80,8 @@ async def create_endpoint(call: Call) -> Response:
     body, gateway, now = await call.json(NewEndpoint), call.gateway, call.gateway.clock()
     new = endpoint_settings.check(_change_of(body), gateway.egress)
     secret = _secret(body.secret, body.signature)
+    if new.format == "journeyapps":
+        await journey_signing.ensure_key(gateway.db, gateway.ring, app.app_id, now)
     make = partial(endpoints.create, ring=gateway.ring, app_id=app.app_id, new=new, secret=secret, now=now)
     endpoint_id = await gateway.db.write(make)
     return call.answer(await _with_secret(call, app, endpoint_id))
@@ -153,23 +159,10 @@ async def try_endpoint(call: Call) -> Response:
     body, gateway = await call.json(NewTrial), call.gateway
     type_names.check(body.type)
     endpoint, _ = await _find(call, app, endpoint_id)
-    trial = await trials.try_out(gateway.events_http, endpoint, app.name, body.type, gateway.clock)
-    return call.answer(_trial_view(endpoint, trial))
-
-
-async def webhook_keys(call: Call) -> Response:
-    """The public keys that verify what this app's endpoints are sent."""
-    app, gateway = await call.app(), call.gateway
-    live = await gateway.book.public_keys(app.app_id, gateway.clock())
-    by_id = {key.kid: key for key in map(_published, live)}
-    return call.answer(
-        WebhookKeys([by_id[kid] for kid in sorted(by_id)]),
-        headers={
-            "Cache-Control": f"public, max-age={KEYS_CACHE_SECONDS}",
-            # They are nobody's secret: any page may read them.
-            "Access-Control-Allow-Origin": "*",
-        },
+    trial = await trials.try_out(
+        gateway.book, gateway.events_http, endpoint, app.name, body.type, gateway.clock, gateway.host
     )
+    return call.answer(_trial_view(endpoint, trial))
 
 
 async def _find(call: Call, app: App, endpoint_id: str) -> tuple[Endpoint, Head | None]:
@@ -218,9 +211,10 @@ def _view(endpoint: Endpoint, head: Head | None, now: int) -> EndpointView:
         url=settings.url,
         description=settings.description,
         events=settings.events,
-        filter=settings.filter,
+        filter=replace(settings.filter, hook=UNSET),
         once=settings.once,
         format=settings.format,
+        hook=settings.hook,
         headers=sorted(endpoint.headers),
         retry_delays=settings.retry_delays,
         at_once_max=settings.at_once_max,
@@ -270,11 +264,6 @@ def _got(answer: Reply) -> GotAnswer:
     )
 
 
-def _published(secret: Secret) -> WebhookKey:
-    assert secret.public_key is not None
-    return WebhookKey(**asdict(jwk_of(secret.text)), whpk=secret.public_key)
-
-
 OPERATIONS = (
     admin(
         "GET",
@@ -301,6 +290,8 @@ OPERATIONS = (
             "headers_refused",
             "retry_delays_refused",
             "secret_refused",
+            "hook_refused",
+            "hook_unknown",
             "too_many_endpoints",
         ),
     ),
@@ -329,6 +320,8 @@ OPERATIONS = (
             "filter_refused",
             "headers_refused",
             "retry_delays_refused",
+            "hook_refused",
+            "hook_unknown",
         ),
     ),
     admin(
@@ -368,13 +361,5 @@ OPERATIONS = (
         body=NewTrial,
         answer=TrialView,
         codes=("endpoint_not_found", "event_type_unknown"),
-    ),
-    Operation(
-        method="GET",
-        path="/{app}/.well-known/webhook-keys.json",
-        handler=webhook_keys,
-        summary="The Ed25519 keys that verify web hooks of the app (RFC 7517, RFC 8037)",
-        access="open",
-        answer=WebhookKeys,
     ),
 )

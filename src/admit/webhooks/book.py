@@ -7,8 +7,9 @@ from typing import Generic, TypeVar
 
 from admit.storage.database import Database
 from admit.storage.sealing import KeyRing
-from admit.webhooks import endpoints
+from admit.webhooks import endpoints, journey_keys, journey_messages
 from admit.webhooks.endpoints import Endpoint
+from admit.webhooks.journey_keys import JourneyKey
 from admit.webhooks.secrets import Secret
 
 GOOD_SECONDS = 10.0
@@ -33,6 +34,7 @@ class Book:
         self._ring = ring
         self._endpoints = _Memory(self._read_endpoint, ENDPOINTS_REMEMBERED_MAX, monotonic)
         self._keys = _Memory(self._read_keys, APPS_REMEMBERED_MAX, monotonic)
+        self._journey_keys = _Memory(self._read_journey_keys, APPS_REMEMBERED_MAX, monotonic)
         self._end_subscription = db.signals.subscribe(endpoints.TOPIC, self._heard)
 
     def close(self) -> None:
@@ -40,6 +42,7 @@ class Book:
         self._end_subscription()
         self._endpoints.close()
         self._keys.close()
+        self._journey_keys.close()
 
     async def endpoint(self, app_id: str, endpoint_id: str) -> Endpoint | None:
         """The endpoint; None: there is none in this app. Raises StorageUnavailable and SealBroken."""
@@ -49,13 +52,32 @@ class Book:
         """The secrets that sign at `now`, and whose public half is published. Raises as `endpoint` does."""
         return tuple(each for each in await self._keys.get((app_id,)) if each.signs_at(now))
 
+    async def journey_keys(self, app_id: str) -> list[JourneyKey]:
+        """The RSA keys of the app, the oldest first. Raises as `endpoint` does."""
+        return await self._journey_keys.get((app_id,))
+
     def _heard(self, endpoint_id: str | None) -> None:
         self._endpoints.forget(endpoint_id)
         self._keys.forget(None)
+        self._journey_keys.forget(None)
 
     async def _read_endpoint(self, key: tuple[str, ...]) -> Endpoint | None:
         endpoint_id, app_id = key
         return await self._db.read(lambda tx: endpoints.find(tx, self._ring, app_id, endpoint_id))
+
+    async def journey_headers(self, endpoint: Endpoint, body: bytes, now: int) -> dict[str, str]:
+        """The headers of JourneyApps that sign `body`, for an endpoint of their format; {} for the others.
+
+        Raises as `endpoint` does.
+        """
+        if not endpoint.settings.hook:
+            return {}
+        keys = await self.journey_keys(endpoint.app_id)
+        return journey_messages.headers(endpoint, journey_keys.key_that_signs(keys, now), body)
+
+    async def _read_journey_keys(self, key: tuple[str, ...]) -> list[JourneyKey]:
+        (app_id,) = key
+        return await self._db.read(lambda tx: journey_keys.load(tx, self._ring, app_id))
 
     async def _read_keys(self, key: tuple[str, ...]) -> list[Secret]:
         (app_id,) = key

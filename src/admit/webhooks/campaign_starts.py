@@ -3,21 +3,23 @@
 Each is refused where it would send what another one is sending.
 """
 
+from msgspec.structs import replace
 from sqlalchemy import bindparam, func, select
 
 from admit.accounts.people_walk import Of
-from admit.errors import Conflict
+from admit.errors import Conflict, InvalidRequest
 from admit.events import log, subscriptions
 from admit.events.log import Reach
 from admit.events.subscriptions import Audience, Subscription
 from admit.jobs.tables import jobs
 from admit.storage.transaction import Transaction
-from admit.webhooks import campaigns
+from admit.webhooks import campaigns, change_hooks
 from admit.webhooks.campaigns import CLOCKS_APART_MS, TYPE_OF, Campaign, Kind, Place
 from admit.webhooks.tables import campaigns as rows
 
 COUNTED_MAX = 50_000
 _TOO_LATE = "It began with the first event that is kept: what happened before that cannot be told any more."
+_NOTHING_FAILED = "Nothing was given up since then."
 
 _RIVALS: dict[Kind, frozenset[Kind]] = {
     "catch_up": frozenset({"catch_up"}),
@@ -79,6 +81,9 @@ def start_replay(
     begin = _position_before(tx, app_id, reach, since) if since is not None else (after or 0)
     begin = min(begin, until)
     too_late = since is not None and 0 < begin == reach.forgotten
+    if change_hooks.told_until(tx, app_id, endpoint_id) is not None:
+        change_hooks.rewind(tx, app_id, endpoint_id, begin, now)
+        return _rewound(tx, place, "replay", begin, since=since or 0, per_minute=per_minute, now=now)
     return campaigns.begin(
         tx,
         campaigns.new(
@@ -107,6 +112,9 @@ def start_retry(
         return None
     if (refusal := _rival(tx, place, "retry")) is not None:
         return refusal
+    if change_hooks.told_until(tx, app_id, endpoint_id) is not None:
+        begin = change_hooks.rewind_to_failed(tx, app_id, endpoint_id, since, now)
+        return _rewound(tx, place, "retry", begin, since=since, per_minute=per_minute, now=now)
     counted: int = tx.execute(
         COUNT_FAILED_SINCE, {"app": app_id, "endpoint": endpoint_id, "since": since}
     ).scalar_one()
@@ -162,6 +170,26 @@ def start_backfill(
             total=total,
         ),
     )
+
+
+def _rewound(
+    tx: Transaction,
+    place: Place,
+    kind: Kind,
+    begin: int | None,
+    *,
+    since: int,
+    per_minute: int | None,
+    now: int,
+) -> Campaign:
+    """A campaign that is over as it begins: a change hook goes on at an earlier place, in order, itself."""
+    if per_minute is not None:
+        raise InvalidRequest("A change hook is told at its own rate: choose per_minute for the endpoint.")
+    detail = (
+        _NOTHING_FAILED if begin is None else f"It is told again of all behind position {begin}, in order."
+    )
+    new = campaigns.new(place, kind, now, cursor=str(begin or 0), total=0, since=since, detail=detail)
+    return campaigns.note(tx, replace(new, state="done", finished_at=now))
 
 
 def _rival(tx: Transaction, place: Place, kind: Kind) -> Conflict | None:

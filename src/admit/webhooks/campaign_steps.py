@@ -14,7 +14,9 @@ from admit import clock
 from admit.accounts import people_walk, users
 from admit.events import log, subscriptions
 from admit.events.catalog import UserDeleted
+from admit.events.data_facts import DataChanged
 from admit.events.log import Recorded
+from admit.events.object_facts import ObjectReady, ObjectUpdated
 from admit.events.subscriptions import Audience, Fact, Subscription
 from admit.jobs import queue, revival
 from admit.jobs.revival import Revival
@@ -27,6 +29,8 @@ from admit.webhooks.tables import endpoints
 
 STEP_ROWS = 200
 """So many events or rows are looked at in one step, and so many deliveries are made at most."""
+LARGE_ROWS = 16
+"""As many, where they are told of objects: an event of those can be of 1 MB."""
 UNFINISHED_MAX = 1_000
 """So many deliveries may wait for an endpoint: a campaign does not flood it."""
 BURST_MS = 1_000
@@ -81,6 +85,17 @@ class _Scene(msgspec.Struct, frozen=True, kw_only=True):
     most: int
     now: int
 
+    @property
+    def of_objects(self) -> bool:
+        """Whether it wants to know of objects: what was changed in them, or what web hooks tell."""
+        large = {each.event_type for each in (DataChanged, ObjectReady, ObjectUpdated)}
+        return not large.isdisjoint(self.subscription.types)
+
+    @property
+    def rows(self) -> int:
+        """How many events a step looks at."""
+        return LARGE_ROWS if self.of_objects else STEP_ROWS
+
 
 def step(tx: Transaction, app_id: str, task: CampaignJob, now: int) -> Step:
     """Takes the next step of a campaign."""
@@ -133,11 +148,11 @@ def _catch_up(tx: Transaction, scene: _Scene) -> Progress:
     if position is None:
         return Progress(cursor=scene.campaign.cursor, made=0, seen=0, finished=True)
     head = None
-    missed_events = log.after(tx, place.app_id, position, STEP_ROWS)
-    if len(missed_events) < STEP_ROWS:
+    missed_events = _after(tx, scene, position)
+    if len(missed_events) < scene.rows:
         head = log.audience_changes(tx, place.app_id)
-        missed_events = log.after(tx, place.app_id, position, STEP_ROWS)
-    at_end = head is not None and len(missed_events) < STEP_ROWS
+        missed_events = _after(tx, scene, position)
+    at_end = head is not None and len(missed_events) < scene.rows
     end = missed_events[-1].position if missed_events else position
     if at_end:
         assert head is not None
@@ -168,7 +183,7 @@ def _replay(tx: Transaction, scene: _Scene) -> Progress:
     """Tells what is wanted once more, `once` or not, unless it waits to be told already."""
     campaign = scene.campaign
     position, until = int(campaign.cursor), int(campaign.until)
-    found = log.after(tx, campaign.app_id, position, STEP_ROWS)
+    found = _after(tx, scene, position)
     within = [each for each in found if each.position <= until]
     living = {each.position for each in _of_the_living(tx, campaign.app_id, within)}
     made = seen = 0
@@ -186,7 +201,7 @@ def _replay(tx: Transaction, scene: _Scene) -> Progress:
         if wanted:
             _tell(tx, scene, _fact(event))
             made += 1
-    if len(within) < STEP_ROWS and seen == len(within):
+    if len(within) < scene.rows and seen == len(within):
         end = until
     return Progress(
         cursor=str(end), made=made, seen=seen, missed=end - position - seen, finished=end >= until
@@ -261,6 +276,10 @@ def _backfill(tx: Transaction, scene: _Scene) -> Progress:
         seen=seen,
         finished=len(stops) < STEP_ROWS and seen == len(stops),
     )
+
+
+def _after(tx: Transaction, scene: _Scene, position: int) -> list[Recorded]:
+    return log.after(tx, scene.place.app_id, position, scene.rows, lean=not scene.of_objects)
 
 
 def _of_the_living(tx: Transaction, app_id: str, events: Sequence[Recorded]) -> list[Recorded]:

@@ -279,9 +279,15 @@ def key_of(text: str) -> tuple[Any, ...]:
 
 def begin(tx: Transaction, campaign: Campaign) -> Campaign:
     """Writes a new campaign and leaves its first step to a worker."""
-    tx.execute(ADD, msgspec.structs.asdict(campaign))
+    note(tx, campaign)
     task = CampaignJob(campaign.campaign_id, campaign.endpoint_id, campaign.turn)
     enqueue(tx, campaign.app_id, task, campaign.created_at)
+    return campaign
+
+
+def note(tx: Transaction, campaign: Campaign) -> Campaign:
+    """Writes a campaign that nobody works off."""
+    tx.execute(ADD, msgspec.structs.asdict(campaign))
     return campaign
 
 

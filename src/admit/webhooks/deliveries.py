@@ -10,13 +10,16 @@ from heapq import nlargest
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, bindparam, select, tuple_
+from sqlalchemy import ColumnElement, Select, bindparam, or_, select, tuple_
 
 from admit.accounts import users
+from admit.accounts.people_walk import Of
 from admit.errors import Conflict
 from admit.events import log
 from admit.events.catalog import UserDeleted
+from admit.events.data_facts import DataChanged
 from admit.events.log import Recorded
+from admit.events.subscriptions import GATHERED
 from admit.jobs import attempts, revival
 from admit.jobs.attempts import Attempt
 from admit.jobs.revival import Revival
@@ -25,6 +28,7 @@ from admit.storage.lookups import Lookup
 from admit.storage.transaction import Transaction
 from admit.webhooks import backfill, campaigns
 from admit.webhooks.campaigns import TYPE_OF, Place
+from admit.webhooks.change_hooks import Portion
 from admit.webhooks.delivery import Enclosed
 from admit.webhooks.endpoints import KIND
 from admit.webhooks.tables import endpoints
@@ -45,7 +49,7 @@ _STATES: dict[str, State] = {
     "done": "delivered",
     "dead": "failed",
 }
-_IS_DELIVERY = jobs.c.kind == KIND
+_IS_DELIVERY = or_(jobs.c.kind == KIND, jobs.c.kind == GATHERED)
 _APP = jobs.c.app_id == bindparam("app")
 _LANE = jobs.c.lane == bindparam("endpoint")
 
@@ -70,6 +74,7 @@ EACH = Lookup(
     select(
         jobs.c.app_id,
         jobs.c.job_id,
+        jobs.c.kind,
         jobs.c.lane,
         jobs.c.subject,
         jobs.c.sequence,
@@ -100,8 +105,9 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
-    """One event owed to one endpoint.
+    """One event owed to one endpoint, or to a change hook all changes that had come when it was begun.
 
+    `portion`: where those stand; None: it is not to a change hook, has not begun, or had nothing to tell.
     `event` None: what it told is no longer kept; then `type` is "", unless it was of a backfill. `due_at`:
     when it is tried next (UTC ms); None: it is not, or not before an earlier one of the person.
     """
@@ -112,6 +118,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     state: State
     type: str
     event: Recorded | None
+    portion: Portion | None
     backfill: bool
     test: bool
     uid: str | None
@@ -199,12 +206,27 @@ def retry(tx: Transaction, app_id: str, delivery_id: str, now: int) -> Conflict 
                 "It is being delivered at this moment. Look again in a while.", code="delivery_busy"
             )
         case "delivered" | "failed":
-            payload = payloads(tx, place, [(delivery_id, row.sequence, row.subject)])[delivery_id]
+            payload = _payload(tx, place, row)
             if payload is None:
                 return Conflict("What it told is no longer kept.", code="delivery_gone")
             again = Revival(app_id=app_id, job_id=delivery_id, payload=payload, now=now)
             revival.revive(tx, [again])
             return "due"
+
+
+def _payload(tx: Transaction, place: Place, row: Any) -> str | None:
+    """With which payload one delivery can be tried again that has ended; None: not any more."""
+    if row.kind != GATHERED:
+        return payloads(tx, place, [(row.job_id, row.sequence, row.subject)])[row.job_id]
+    portion = _portion(row)
+    kept = portion is not None and log.reach(tx, place.app_id).forgotten <= portion.after
+    return row.payload if kept else None
+
+
+def _portion(row: Any) -> Portion | None:
+    if row.kind != GATHERED or not row.payload:
+        return None
+    return msgspec.json.decode(row.payload, type=Portion)
 
 
 def payloads(
@@ -267,7 +289,7 @@ def _deliveries(tx: Transaction, app_id: str, ids: Iterable[str]) -> dict[str, D
 def _delivery(row: Any, events: Mapping[tuple[str, int], Recorded]) -> Delivery:
     event, is_backfill, is_test = events.get((row.app_id, row.sequence)), False, False
     rows_of = None
-    if not row.sequence:
+    if not row.sequence and row.kind != GATHERED:
         rows_of = backfill.rows_of(row.job_id)
         is_backfill, is_test = rows_of is not None, rows_of is None
         if row.payload:
@@ -279,8 +301,9 @@ def _delivery(row: Any, events: Mapping[tuple[str, int], Recorded]) -> Delivery:
         delivery_id=row.job_id,
         endpoint_id=row.lane,
         state=state,
-        type=event.type if event is not None else TYPE_OF[rows_of] if rows_of is not None else "",
+        type=_type(row, event, rows_of),
         event=event,
+        portion=_portion(row),
         backfill=is_backfill,
         test=is_test,
         uid=row.subject,
@@ -291,3 +314,11 @@ def _delivery(row: Any, events: Mapping[tuple[str, int], Recorded]) -> Delivery:
         created_at=row.created_at,
         finished_at=row.finished_at,
     )
+
+
+def _type(row: Any, event: Recorded | None, rows_of: Of | None) -> str:
+    if row.kind == GATHERED:
+        return DataChanged.event_type
+    if event is not None:
+        return event.type
+    return TYPE_OF[rows_of] if rows_of is not None else ""

@@ -1,6 +1,6 @@
 """Delivery: one event owed to one endpoint is signed, sent, and what came back decides what becomes of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import msgspec
@@ -19,7 +19,7 @@ from admit.jobs.worker import Again, Done, GiveUp, Line, Outcome
 from admit.outbound import signing
 from admit.outbound.http import Failure, HttpClient, Reply
 from admit.storage.transaction import Transaction, Unit
-from admit.webhooks import endpoint_states, messages, verdicts
+from admit.webhooks import endpoint_states, journey_messages, messages, verdicts
 from admit.webhooks.book import Book
 from admit.webhooks.endpoint_settings import RETRY_DELAYS_MAX
 from admit.webhooks.endpoints import Endpoint
@@ -65,9 +65,9 @@ class Enclosed(msgspec.Struct, frozen=True, kw_only=True):
     test: bool = False
 
 
-def line(book: Book, directory: Directory, http: HttpClient, clock: Clock) -> Line:
-    """How the worker works off deliveries."""
-    courier = Courier(book, directory, http, clock)
+def line(book: Book, directory: Directory, http: HttpClient, clock: Clock, *, server: str) -> Line:
+    """How the worker works off deliveries. `server`: our host, as some receivers are told it."""
+    courier = Courier(book, directory, http, clock, server)
     return Line(
         courier.deliver,
         SCHEDULE,
@@ -92,7 +92,8 @@ def load(tx: Transaction, claimed: list[Job]) -> Sequence[Owed]:
 class Courier:
     """Delivers what is owed."""
 
-    def __init__(self, book: Book, directory: Directory, http: HttpClient, clock: Clock) -> None:
+    def __init__(self, book: Book, directory: Directory, http: HttpClient, clock: Clock, server: str) -> None:
+        self._server = server
         self._book = book
         self._directory = directory
         self._http = http
@@ -110,50 +111,82 @@ class Courier:
             app = await self._directory.app_by_id(job.app_id)
         except NotFound:
             return GiveUp(_REMOVED)
-        body = messages.body(
-            event,
-            app.app_id,
-            app.name,
-            full=endpoint.full,
-            out_of_order=job.out_of_order,
-            backfill=owed.backfill,
-            test=owed.test,
-        )
+        body = self._body(owed, event, endpoint, app.name)
         started = self._clock()
-        answer = await post(self._http, endpoint, event.event_id, body, started)
+        signed = await self._book.journey_headers(endpoint, body, started)
+        answer = await post(self._http, endpoint, event.event_id, body, started, signed)
         now = self._clock()
         verdict = verdicts.judge(answer, now)
-        noted = _attempt(job, verdict, answer, started, now)
+        noted = attempt_of(job, verdict, answer, started, now)
         unit = partial(attempts.note, attempt=noted, subject=job.subject)
         return _outcome(verdict, endpoint, unit, now)
 
+    def _body(self, owed: Owed, event: Recorded, endpoint: Endpoint, app_name: str) -> bytes:
+        if endpoint.settings.hook:
+            return journey_messages.body(
+                event, endpoint, app_name=app_name, server=self._server, test=owed.test
+            )
+        return messages.body(
+            event,
+            endpoint.app_id,
+            app_name,
+            full=endpoint.full,
+            out_of_order=owed.job.out_of_order,
+            backfill=owed.backfill,
+            test=owed.test,
+        )
 
-async def post(http: HttpClient, endpoint: Endpoint, event_id: str, body: bytes, now: int) -> Reply | Failure:
-    """Signs and sends `body` once. `now` (UTC ms) is when: receivers refuse what was signed long ago."""
+
+async def post(
+    http: HttpClient, endpoint: Endpoint, event_id: str, body: bytes, now: int, signed: Mapping[str, str]
+) -> Reply | Failure:
+    """Signs and sends `body` once. `now` (UTC ms) is when: receivers refuse what was signed long ago.
+
+    `signed`: `Book.journey_headers`.
+    """
     return await http.post(
-        endpoint.url, body, headers_of(endpoint, event_id, body, now),
+        endpoint.url, body, headers_of(endpoint, event_id, body, now, signed),
         timeout_seconds=TIMEOUT_SECONDS, reply_bytes_max=REPLY_BYTES_MAX,
     )  # fmt: skip
 
 
-def headers_of(endpoint: Endpoint, event_id: str, body: bytes, now: int) -> dict[str, str]:
+def headers_of(
+    endpoint: Endpoint, event_id: str, body: bytes, now: int, signed: Mapping[str, str]
+) -> dict[str, str]:
     """The headers of a request, those of the operator first."""
-    signed = signing.headers(endpoint.live_secrets(now), event_id, now // 1_000, body)
-    return {**endpoint.headers, "Content-Type": "application/json", **signed}
+    usual = signing.headers(endpoint.live_secrets(now), event_id, now // 1_000, body)
+    return {**endpoint.headers, "Content-Type": "application/json", **signed, **usual}
 
 
 def _outcome(verdict: Verdict, endpoint: Endpoint, unit: Unit[None], now: int) -> Outcome:
     """What becomes of the delivery; `unit` and what it means for the endpoint are committed with it."""
+    unit = with_consequence(unit, verdict, endpoint, now)
+    match verdict.kind:
+        case "delivered":
+            return Done(verdict.detail, erase_payload=True, unit=unit)
+        case "gone":
+            return GiveUp(verdict.detail, unit=unit)
+        case "again":
+            return again(verdict, endpoint, unit)
+
+
+def with_consequence(unit: Unit[None], verdict: Verdict, endpoint: Endpoint, now: int) -> Unit[None]:
+    """`unit`, and behind it what an answer means for the endpoint."""
     if verdict.kind == "delivered":
-        if endpoint.failing_since is not None:
-            unit = _both(unit, partial(endpoint_states.recovered, endpoint=endpoint))
-        return Done(verdict.detail, erase_payload=True, unit=unit)
+        if endpoint.failing_since is None:
+            return unit
+        return _both(unit, partial(endpoint_states.recovered, endpoint=endpoint))
     if verdict.kind == "gone":
-        gone = partial(endpoint_states.disable, endpoint=endpoint, reason=verdict.detail, now=now)
-        return GiveUp(verdict.detail, unit=_both(unit, gone))
-    if after_failure(endpoint.failing_since, endpoint.noticed_at, now) is not None:
-        failed = partial(endpoint_states.failed, endpoint=endpoint, detail=verdict.detail, now=now)
-        unit = _both(unit, failed)
+        return _both(
+            unit, partial(endpoint_states.disable, endpoint=endpoint, reason=verdict.detail, now=now)
+        )
+    if after_failure(endpoint.failing_since, endpoint.noticed_at, now) is None:
+        return unit
+    return _both(unit, partial(endpoint_states.failed, endpoint=endpoint, detail=verdict.detail, now=now))
+
+
+def again(verdict: Verdict, endpoint: Endpoint, unit: Unit[None]) -> Again:
+    """Another attempt, when the endpoint and its answer say."""
     return Again(
         verdict.detail,
         at_least_ms=verdict.retry_after_ms,
@@ -171,7 +204,8 @@ def _both(first: Unit[None], second: Unit[object]) -> Unit[None]:
     return unit
 
 
-def _attempt(job: Job, verdict: Verdict, answer: Reply | Failure, started: int, now: int) -> Attempt:
+def attempt_of(job: Job, verdict: Verdict, answer: Reply | Failure, started: int, now: int) -> Attempt:
+    """What is noted of an attempt."""
     return Attempt(
         app_id=job.app_id,
         job_id=job.job_id,

@@ -13,6 +13,9 @@ from admit.clock import DAY_MS
 from admit.errors import InvalidRequest
 from admit.events import type_names
 from admit.events.catalog import UserType
+from admit.events.change_filters import ChangeFilter
+from admit.events.data_facts import DataChanged
+from admit.events.hook_filters import OfHook
 from admit.events.subscriptions import Equal, Filter, Once
 from admit.jobs.lanes import Limits
 from admit.jobs.pace import AT_ONCE_MAX
@@ -20,12 +23,13 @@ from admit.jobs.retry import Schedule
 from admit.outbound.addresses import EgressPolicy
 from admit.signin import proof
 
-Format = Literal["thin", "full"]
+Format = Literal["thin", "full", "dexie", "journeyapps"]
 
 EVERY_TYPE = "*"
 DESCRIPTION_CHARACTERS_MAX = 200
 FILTER_VALUES_MAX = 100
 EQUALS_MAX = 20
+CHANGES_MAX = 100
 PATH_NAMES_MAX = 8
 NAME_CHARACTERS_MAX = 100
 TEXT_CHARACTERS_MAX = 500
@@ -55,8 +59,9 @@ _FAMILIES = ("webhook-", "content-", "proxy-")
 class EndpointSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What is chosen for an endpoint. `events` empty: every type but tests.
 
-    `format` full: with email, name and data of the person. `retry_delays` are seconds, None: those of every
-    delivery. `at_once_max` None: as many as it bears; `per_minute` None: no limit.
+    `format` full: with email, name and data of the person; dexie: changes of objects, as Dexie Cloud tells
+    them. `retry_delays` are seconds, None: those of every delivery. `at_once_max` None: as many as it bears;
+    `per_minute` None: no limit.
     """
 
     url: str
@@ -77,6 +82,16 @@ class EndpointSettings(msgspec.Struct, frozen=True, kw_only=True):
         return Schedule(tuple(round(seconds * 1_000) for seconds in self.retry_delays))
 
     @property
+    def hook(self) -> str:
+        """The web hook of the data model that it is told of; "": of none."""
+        return self.filter.hook.name if self.filter.hook else ""
+
+    @property
+    def gathers(self) -> bool:
+        """Whether it is a change hook: one request tells all changes that have come until then."""
+        return self.format == "dexie"
+
+    @property
     def limits(self) -> Limits:
         """What its lane takes."""
         return Limits(at_once_max=self.at_once_max, per_minute=self.per_minute)
@@ -85,7 +100,8 @@ class EndpointSettings(msgspec.Struct, frozen=True, kw_only=True):
 class SettingsChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is to be chosen from now on. What is left out stays as it is.
 
-    `headers` are the operator's own, which go with every request.
+    `headers` are the operator's own, which go with every request. `hook`: a web hook of the data model, of
+    endpoints of the format journeyapps.
     """
 
     url: str | UnsetType = UNSET
@@ -94,6 +110,7 @@ class SettingsChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     filter: Filter | UnsetType = UNSET
     once: Once | UnsetType = UNSET
     format: Format | UnsetType = UNSET
+    hook: str | UnsetType = UNSET
     headers: dict[str, str] | UnsetType = UNSET
     retry_delays: tuple[float, ...] | UnsetType | None = UNSET
     at_once_max: int | UnsetType | None = UNSET
@@ -101,10 +118,15 @@ class SettingsChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 def changed(settings: EndpointSettings, change: SettingsChange) -> EndpointSettings:
-    """`settings` with what `change`, which has been checked, names."""
+    """`settings` with what `change`, which has been checked, names. Raises InvalidRequest where what comes of
+    it does not go together."""
     given = _given(change)
     given.pop("headers", None)
-    return replace(settings, **given)
+    hook = given.pop("hook", settings.hook)
+    chosen = replace(settings, **given)
+    if hook or chosen.format == "journeyapps":
+        return _of_hook(chosen, change, hook)
+    return _coherent(chosen)
 
 
 def check(change: SettingsChange, egress: EgressPolicy) -> SettingsChange:
@@ -128,6 +150,33 @@ def check(change: SettingsChange, egress: EgressPolicy) -> SettingsChange:
     _check_number("at_once_max", given.get("at_once_max"), AT_ONCE_MAX)
     _check_number("per_minute", given.get("per_minute"), PER_MINUTE_MAX)
     return replace(change, **given)
+
+
+def _coherent(settings: EndpointSettings) -> EndpointSettings:
+    """`settings`, where they go together: a change hook is told of changes of objects and of nothing else."""
+    rule, of_objects = settings.filter, (DataChanged.event_type,)
+    if not settings.gathers:
+        if rule.changes and of_objects[0] not in settings.events:
+            raise _filter_problem(f"changes is about {of_objects[0]}, which is not among its events.")
+        return settings
+    if settings.events not in ((), of_objects) or settings.once != "enrollment":
+        raise InvalidRequest(f"An endpoint of the format dexie is told of {of_objects[0]}, and each time.")
+    if rule != Filter(changes=rule.changes):
+        raise _filter_problem("in the format dexie it can only ask for changes.")
+    return replace(settings, events=of_objects)
+
+
+def _of_hook(settings: EndpointSettings, change: SettingsChange, hook: str) -> EndpointSettings:
+    """`settings` of an endpoint of a web hook. What it is told of is for the data model to say."""
+    if not hook or settings.format != "journeyapps":
+        raise _hook_problem("hook and the format journeyapps go together.")
+    if not {change.events, change.once, change.filter} <= {UNSET, (), "enrollment", Filter()}:
+        raise _hook_problem("The data model says what it is told of: without events, once and filter.")
+    return replace(settings, filter=Filter(hook=OfHook(name=hook)))
+
+
+def _hook_problem(sentence: str) -> InvalidRequest:
+    return InvalidRequest(sentence, code="hook_refused")
 
 
 def _given(change: SettingsChange) -> dict[str, Any]:
@@ -161,6 +210,12 @@ def _check_filter(filter_: Filter) -> Filter:
         raise _filter_problem(f"equals has at most {EQUALS_MAX} conditions.")
     for each in filter_.equals:
         _check_equal(each)
+    if filter_.hook is not UNSET:
+        raise _filter_problem("a web hook of the data model is named by hook, beside the filter.")
+    if len(filter_.changes) > CHANGES_MAX:
+        raise _filter_problem(f"changes has at most {CHANGES_MAX} filters.")
+    for of_changes in filter_.changes:
+        _check_changes(of_changes)
     try:
         domains = tuple(dict.fromkeys(parse_domain(each.strip()) for each in filter_.email_domains))
     except InvalidRequest as error:
@@ -186,6 +241,15 @@ def _check_equal(equal: Equal) -> None:
         raise _filter_problem(f"A name in a path has 1 to {NAME_CHARACTERS_MAX} characters.")
     if isinstance(equal.value, str) and len(equal.value) > TEXT_CHARACTERS_MAX:
         raise _filter_problem(f"A text to compare with has at most {TEXT_CHARACTERS_MAX} characters.")
+
+
+def _check_changes(filter_: ChangeFilter) -> None:
+    if len(filter_.table) > NAME_CHARACTERS_MAX:
+        raise _filter_problem(f"The name of a table has at most {NAME_CHARACTERS_MAX} characters.")
+    if len(filter_.properties) > FILTER_VALUES_MAX:
+        raise _filter_problem(f"properties has at most {FILTER_VALUES_MAX} values.")
+    if any(not 1 <= len(each) <= TEXT_CHARACTERS_MAX for each in filter_.properties):
+        raise _filter_problem(f"The path of a property has 1 to {TEXT_CHARACTERS_MAX} characters.")
 
 
 def _filter_problem(sentence: str) -> InvalidRequest:

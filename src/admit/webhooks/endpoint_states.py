@@ -11,14 +11,15 @@ from sqlalchemy import bindparam, delete, update
 from yarl import URL
 
 from admit import clock
+from admit.data import announcing
 from admit.events import endpoint_facts, log, subscriptions
 from admit.events.endpoint_facts import EndpointDisabled, EndpointFailing
 from admit.events.log import Event
 from admit.jobs import emptying, lanes
 from admit.storage.transaction import Transaction
-from admit.webhooks import alarms, campaign_starts, campaigns, health, secrets
+from admit.webhooks import alarms, campaign_starts, campaigns, change_hooks, health, secrets
 from admit.webhooks.alarms import Alarm
-from admit.webhooks.endpoints import KIND, TOPIC, Endpoint, Standing, State, locked, subscription_of
+from admit.webhooks.endpoints import TOPIC, Endpoint, Standing, State, kind_of, locked, subscription_of
 from admit.webhooks.tables import endpoints
 
 DROPPED_AT_ONCE = 500
@@ -41,6 +42,7 @@ STOP = (
         changed_at=bindparam("now"),
     )
 )
+CAUGHT_UP = update(endpoints).where(*_this).values(caught_up_to=None)
 ENABLE = (
     update(endpoints)
     .where(*_this)
@@ -76,7 +78,11 @@ def resume(tx: Transaction, app_id: str, endpoint_id: str, now: int) -> bool:
         return False
     if here.state != "enabled":
         tx.execute(ENABLE, {"app": app_id, "endpoint": endpoint_id, "now": now})
-        lanes.change(tx, KIND, endpoint_id, here.settings.limits, closed=False, opened_at=now)
+        settings = here.settings
+        lanes.change(tx, kind_of(settings), endpoint_id, settings.limits, closed=False, opened_at=now)
+        if settings.gathers:
+            _gather_again(tx, here, now)
+            return True
         campaigns.start_catch_up(tx, app_id, endpoint_id, now)
         if here.state == "disabled" and here.failing_since is not None:
             # What was given up in the outage that disabled it is as little lost as what came after.
@@ -85,6 +91,18 @@ def resume(tx: Transaction, app_id: str, endpoint_id: str, now: int) -> bool:
             )
         tx.signal(TOPIC, endpoint_id)
     return True
+
+
+def _gather_again(tx: Transaction, here: Standing, now: int) -> None:
+    """Lets a change hook go on where it has stopped, or with what was given up in the outage that disabled
+    it."""
+    log.audience_changes(tx, here.app_id)
+    subscriptions.put(tx, subscription_of(here.app_id, here.endpoint_id, here.settings, live=True))
+    tx.execute(CAUGHT_UP, {"app": here.app_id, "endpoint": here.endpoint_id})
+    if here.state == "disabled" and here.failing_since is not None:
+        change_hooks.rewind_to_failed(tx, here.app_id, here.endpoint_id, here.failing_since, now)
+    change_hooks.go_on(tx, here.app_id, here.endpoint_id, now)
+    tx.signal(TOPIC, here.endpoint_id)
 
 
 def disable(tx: Transaction, endpoint: Endpoint, reason: str, now: int) -> bool:
@@ -141,11 +159,13 @@ def remove(tx: Transaction, app_id: str, endpoint_id: str, now: int) -> Literal[
     if here is None:
         return "unknown"
     _stop(tx, here, "paused", _REMOVING, now)
-    if emptying.empty(tx, KIND, endpoint_id, _REMOVED, now, DROPPED_AT_ONCE):
+    if emptying.empty(tx, kind_of(here.settings), endpoint_id, _REMOVED, now, DROPPED_AT_ONCE):
         return "more"
     if subscriptions.forget_subscriber(tx, app_id, endpoint_id, DROPPED_AT_ONCE):
         return "more"
     subscriptions.remove(tx, app_id, endpoint_id)
+    announcing.watch(tx, app_id)
+    change_hooks.forget(tx, app_id, endpoint_id)
     lanes.remove(tx, endpoint_id)
     secrets.forget(tx, app_id, endpoint_id)
     campaigns.forget(tx, app_id, endpoint_id)
@@ -168,7 +188,7 @@ def _disable(tx: Transaction, here: Standing, reason: str, now: int) -> None:
 
 def _stop(tx: Transaction, here: Standing, state: State, reason: str, now: int) -> None:
     """Lets nothing begin any more, and notes how far the endpoint was told."""
-    lanes.change(tx, KIND, here.endpoint_id, here.settings.limits, closed=True)
+    lanes.change(tx, kind_of(here.settings), here.endpoint_id, here.settings.limits, closed=True)
     position = log.audience_changes(tx, here.app_id)
     subscriptions.put(tx, subscription_of(here.app_id, here.endpoint_id, here.settings, live=False))
     tx.execute(

@@ -12,8 +12,10 @@ from msgspec import UNSET
 from sqlalchemy import bindparam, func, insert, select, update
 
 from admit import clock
-from admit.errors import Conflict, NotFound
+from admit.data import announcing
+from admit.errors import Conflict, InvalidRequest, NotFound
 from admit.events import log, subscriptions
+from admit.events.data_facts import DataChanged
 from admit.events.subscriptions import Filter, Subscription
 from admit.jobs import lanes
 from admit.jobs.retry import Schedule
@@ -21,7 +23,7 @@ from admit.jobs.tables import lanes as lanes_table
 from admit.storage.lookups import Lookup
 from admit.storage.sealing import KeyRing
 from admit.storage.transaction import Transaction
-from admit.webhooks import secrets
+from admit.webhooks import change_hooks, hook_endpoints, secrets
 from admit.webhooks.endpoint_settings import EndpointSettings, SettingsChange, changed
 from admit.webhooks.sealed import place_of_headers
 from admit.webhooks.secrets import Secret
@@ -133,6 +135,11 @@ class Endpoint(Standing, frozen=True, kw_only=True):
         return tuple(each.text for each in self.secrets if each.signs_at(now))
 
 
+def kind_of(settings: EndpointSettings) -> str:
+    """The kind of the jobs in the endpoint's lane."""
+    return change_hooks.KIND if settings.gathers else KIND
+
+
 def create(tx: Transaction, ring: KeyRing, app_id: str, new: SettingsChange, secret: str, now: int) -> str:
     """Makes an endpoint, which is told of whatever is committed after this unit, and returns its id.
 
@@ -145,6 +152,8 @@ def create(tx: Transaction, ring: KeyRing, app_id: str, new: SettingsChange, sec
             f"An app has at most {ENDPOINTS_MAX} endpoints. Remove one first.", code="too_many_endpoints"
         )
     endpoint_id, settings = clock.new_id("ep"), changed(EndpointSettings(url=""), new)
+    settings = hook_endpoints.resolved(tx, app_id, settings, None)
+    _check_secret(settings, secret)
     tx.execute(
         ADD,
         {
@@ -166,8 +175,12 @@ def create(tx: Transaction, ring: KeyRing, app_id: str, new: SettingsChange, sec
         },
     )
     secrets.add(tx, ring, app_id, endpoint_id, secret, now)
-    lanes.open_lane(tx, app_id, KIND, endpoint_id, settings.limits, closed=False)
+    lanes.open_lane(tx, app_id, kind_of(settings), endpoint_id, settings.limits, closed=False)
     subscriptions.put(tx, subscription_of(app_id, endpoint_id, settings, live=True))
+    if settings.gathers:
+        change_hooks.begin(tx, app_id, endpoint_id, position)
+    if DataChanged.event_type in settings.events:
+        announcing.watch(tx, app_id)
     tx.signal(TOPIC, endpoint_id)
     return endpoint_id
 
@@ -201,7 +214,12 @@ def change(
     here = locked(tx, app_id, endpoint_id)
     if here is None:
         return False
-    settings = changed(here.settings, change)
+    settings = hook_endpoints.resolved(tx, app_id, changed(here.settings, change), here.settings)
+    for format_ in ("dexie", "journeyapps"):
+        if (settings.format == format_) != (here.settings.format == format_):
+            raise InvalidRequest(
+                f"The format {format_} is chosen when an endpoint is made, and stays. Make another endpoint."
+            )
     moved = settings.url != here.url
     tx.execute(
         CHANGE,
@@ -221,9 +239,11 @@ def change(
         },
     )
     if settings.limits != here.settings.limits:
-        lanes.change(tx, KIND, endpoint_id, settings.limits, closed=here.state != "enabled")
+        closed = here.state != "enabled"
+        lanes.change(tx, kind_of(settings), endpoint_id, settings.limits, closed=closed)
     log.audience_changes(tx, app_id)
     subscriptions.put(tx, subscription_of(app_id, endpoint_id, settings, live=here.caught_up_to is None))
+    announcing.watch(tx, app_id)
     tx.signal(TOPIC, endpoint_id)
     return True
 
@@ -242,8 +262,10 @@ def rotate(
 
     False: there is no such endpoint.
     """
-    if locked(tx, app_id, endpoint_id) is None:
+    here = locked(tx, app_id, endpoint_id)
+    if here is None:
         return False
+    _check_secret(here.settings, secret)
     secrets.rotate(tx, ring, app_id, endpoint_id, secret, overlap_seconds=overlap_seconds, now=now)
     tx.signal(TOPIC, endpoint_id)
     return True
@@ -268,12 +290,21 @@ def subscription_of(app_id: str, endpoint_id: str, settings: EndpointSettings, *
     return Subscription(
         app_id=app_id,
         subscriber_id=endpoint_id,
-        kind=KIND,
+        kind=kind_of(settings),
         types=settings.events,
         filter=settings.filter,
         once=settings.once,
         live=live,
     )
+
+
+def _check_secret(settings: EndpointSettings, secret: str) -> None:
+    if settings.gathers and secrets.kind_of(secret) != "hmac":
+        raise InvalidRequest(
+            "An endpoint of the format dexie is sent its secret, and a private key must not be. Choose a "
+            "secret that begins with whsec_.",
+            code="secret_refused",
+        )
 
 
 def _sealed(ring: KeyRing, app_id: str, endpoint_id: str, headers: Mapping[str, str]) -> str | None:

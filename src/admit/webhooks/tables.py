@@ -11,7 +11,7 @@ endpoints = Table(
     text("endpoint_id"),
     text("url"),
     text("description"),
-    text("format"),  # thin | full
+    text("format"),  # thin | full | dexie | journeyapps
     text("sealed_headers", nullable=True),  # JSON object: they may hold what lets us in
     text("retry_delays", nullable=True),  # JSON array of seconds; NULL: the defaults
     text("state"),  # enabled | paused | disabled
@@ -35,6 +35,27 @@ endpoint_secrets = Table(
     moment("created_at"),
     moment("ends_at", nullable=True),  # NULL: the present one
     PrimaryKeyConstraint("app_id", "endpoint_id", "secret_id"),
+)
+
+journey_keys = Table(
+    "journey_keys",
+    metadata,
+    text("app_id"),
+    text("key_id"),
+    text("sealed"),  # an RSA key, base64 of PKCS #8, under the key ring
+    moment("created_at"),
+    moment("signs_from"),
+    moment("published_until", nullable=True),  # NULL: the newest, which has no successor yet
+    PrimaryKeyConstraint("app_id", "key_id"),
+)
+
+change_hooks = Table(
+    "change_hooks",
+    metadata,
+    text("app_id"),
+    text("endpoint_id"),  # of an endpoint of the format dexie
+    number("told_until"),  # what is behind this position is told by the jobs to come
+    PrimaryKeyConstraint("app_id", "endpoint_id"),
 )
 
 campaigns = Table(

@@ -3,11 +3,13 @@
 import msgspec
 
 from admit.clock import new_id
+from admit.errors import InvalidRequest
 from admit.events import subscriptions
 from admit.events.examples import EXAMPLES
 from admit.events.subscriptions import Audience, Subscription
 from admit.jobs import queue
 from admit.storage.transaction import Transaction
+from admit.webhooks import change_hooks
 from admit.webhooks.delivery import Enclosed
 from admit.webhooks.endpoints import KIND
 
@@ -38,6 +40,8 @@ def trigger(
     known = {
         each.subscriber_id: each for each in subscriptions.of_app(tx, app_id).values() if each.kind == KIND
     }
+    if endpoint_id is not None and change_hooks.told_until(tx, app_id, endpoint_id) is not None:
+        raise InvalidRequest("A change hook is told of no examples. `admit endpoint test` sends it one.")
     if endpoint_id is None:
         told = Audience([each for each in known.values() if each.live]).of(event_type)
     elif endpoint_id in known:
