@@ -9,6 +9,7 @@ import pytest
 
 from admit import task, testing
 from admit.events import catalog
+from admit.events.data_facts import DataChange
 from admit.events.endpoint_facts import Endpoint
 from admit.events.examples import EXAMPLES
 from admit.task import event_parts, verdicts
@@ -25,6 +26,7 @@ PAIRS: list[tuple[type[msgspec.Struct], tuple[type[msgspec.Struct], ...]]] = [
     (event_parts.Identity, (catalog.Identity,)),
     (event_parts.DecidedAs, (catalog.Verdict,)),
     (event_parts.Endpoint, (Endpoint,)),
+    (event_parts.DataChange, (DataChange,)),
     (event_parts.EventData, tuple(catalog.TYPES.values())),
 ]
 

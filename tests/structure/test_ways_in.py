@@ -28,7 +28,7 @@ CALLERS = {
     "admit.enrollment.creations.write_users": {
         "gateway.py:Gateway._runs",
         "web/admin_people_api.py:_write.write",
-        "web/transfer_api.py:_write_page.write",
+        "web/imports.py:Import._write_users.write",
         "web/users_api.py:post_users.write",
     },
 }

@@ -3,6 +3,7 @@
 import base64
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -53,7 +54,8 @@ def test_key_set_names_a_key_by_its_thumbprint() -> None:
 
     jwk = signing.jwk_of("whsk_" + base64.b64encode(seed).decode())
 
-    assert (jwk.kty, jwk.crv, jwk.use) == ("OKP", "Ed25519", "sig")
+    assert (jwk.crv, jwk.use) == ("Ed25519", "sig")
+    assert msgspec.to_builtins(jwk)["kty"] == "OKP"
     assert jwk.x == "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"
     assert jwk.kid == "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
 

@@ -27,12 +27,11 @@ SEED_BYTES = 32
 KEYS_REMEMBERED_MAX = 1_024
 
 
-class PublicJwk(msgspec.Struct, frozen=True):
+class PublicJwk(msgspec.Struct, frozen=True, tag_field="kty", tag="OKP"):
     """A public key in a published key set: RFC 8037 §2. `kid` is its RFC 7638 thumbprint."""
 
     kid: str
     x: str
-    kty: str = "OKP"
     crv: str = "Ed25519"
     use: str = "sig"
 

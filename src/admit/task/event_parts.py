@@ -28,6 +28,9 @@ EventType = Literal[
     "session.wiped",
     "session.wipe_confirmed",
     "session.ended",
+    "data.changed",
+    "object.ready",
+    "object.updated",
     "endpoint.failing",
     "endpoint.disabled",
     "test.ping",
@@ -108,6 +111,18 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     description: str
 
 
+class DataChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One object that was written: an `upsert` has its `value`, an `update` what was set, by paths."""
+
+    type: str
+    realm_id: str = msgspec.field(name="realmId")
+    table: str
+    key: str
+    value: dict[str, Any] | None = None
+    updates: dict[str, Any] | None = None
+    properties: tuple[str, ...] | None = None
+
+
 class EventData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Everything that an event can carry."""
 
@@ -119,6 +134,12 @@ class EventData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     identity: Identity | None = None
     endpoint: Endpoint | None = None
     changed: tuple[str, ...] = ()
+    changes: tuple[DataChange, ...] = ()
+    hook: str = ""
+    model: str = ""
+    realm_id: str = ""
+    operation: str = ""
+    object: dict[str, Any] | None = None
     reason: str = ""
     actor: str = ""
     devices_max: int | None = None

@@ -12,6 +12,7 @@ from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from admit import clock
+from admit.data import announcing
 from admit.events import log, subscriptions
 from admit.events.subscriptions import Equal, Filter, Subscription
 from admit.jobs import emptying, lanes
@@ -19,7 +20,7 @@ from admit.jobs.lanes import Limits
 from admit.storage.lookups import Lookup
 from admit.storage.transaction import Transaction
 from admit.task.declarations import Declaration, Every, Kind, On, kind_of
-from admit.tasks import schedules
+from admit.tasks import model_receivers, schedules
 from admit.tasks.env import TOPIC
 from admit.tasks.schedules import KIND as KIND
 from admit.tasks.tables import tasks
@@ -119,7 +120,22 @@ def register(
             if isinstance(known[name].declaration.trigger, On):
                 told[known[name].task_id] = None
     _tell(tx, app_id, told)
-    return of_app(tx, app_id)
+    found = of_app(tx, app_id)
+    _follow_model(tx, app_id, found)
+    return found
+
+
+def hear_of_model(tx: Transaction, app_id: str) -> list[Registered]:
+    """Lets the hooks of the data model, as it is now, start the tasks of the app; returns those."""
+    tx.hold([f"tasks/{app_id}"])
+    found = of_app(tx, app_id)
+    _follow_model(tx, app_id, found)
+    return found
+
+
+def _follow_model(tx: Transaction, app_id: str, registered: Sequence[Registered]) -> None:
+    called = {each.name: each.task_id for each in registered if each.live and each.kind == "called"}
+    model_receivers.follow(tx, app_id, called)
 
 
 def of_app(tx: Transaction, app_id: str) -> list[Registered]:
@@ -284,6 +300,7 @@ def _tell(tx: Transaction, app_id: str, told: Mapping[str, Subscription | None])
             subscriptions.remove(tx, app_id, task_id)
         else:
             subscriptions.put(tx, subscription)
+    announcing.watch(tx, app_id)
 
 
 def _registered(row: Any) -> Registered:

@@ -18,7 +18,7 @@ from admit.storage.lookups import Lookup
 from admit.storage.transaction import Transaction
 from admit.tasks import run_orders, schedules
 from admit.tasks.registrations import KIND
-from admit.tasks.run_orders import OwedDecision, OwedEvent, OwedRequest, task_of
+from admit.tasks.run_orders import OwedDecision, OwedEvent, OwedHook, OwedRequest, task_of
 from admit.tasks.run_pages import state_of
 from admit.tasks.tables import tasks
 
@@ -101,7 +101,7 @@ def _refusal(tx: Transaction, app_id: str, row: Any) -> Conflict | None:
     if tx.execute(IS_LIVE, {"app": app_id, "task": task_id}).one_or_none() is None:
         return Conflict("The code no longer declares the task of this run.", code="task_gone")
     place = owed.sequence if isinstance(owed, OwedEvent) else row.sequence
-    if owed is None or isinstance(owed, OwedEvent):
+    if owed is None or isinstance(owed, OwedEvent | OwedHook):
         event = log.find_each(tx, [(app_id, place)]).get((app_id, place))
         gone = row.subject is not None and not users.by_uid(tx, [(app_id, row.subject)])
         if event is None or (gone and event.type != UserDeleted.event_type):

@@ -1,13 +1,16 @@
 """What runs are about, as their jobs carry it, and what is read for those that are claimed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
+from admit.accounts.apps import App
+from admit.data import hook_subscriptions, journey_payload, models
 from admit.events import log
+from admit.events.hook_filters import OfHook
 from admit.events.log import Recorded
 from admit.jobs import links, queue
 from admit.jobs.links import Link
@@ -50,17 +53,30 @@ class OwedDecision(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", 
     task_id: str
 
 
-Owed = OwedCall | OwedEvent | OwedRequest | OwedDecision | Schedule
+class OwedHook(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="hook"):
+    """A web hook of the data model has fired, for the event of the job, and this is its task."""
+
+    hook: str
+
+    @property
+    def by(self) -> str:
+        """Who calls the task."""
+        return f"hook:{self.hook}"
+
+
+Owed = OwedCall | OwedEvent | OwedRequest | OwedDecision | OwedHook | Schedule
 
 
 class Owing(msgspec.Struct, frozen=True):
     """A claimed run. `owed` is None where the job itself says that it is about `event`; that is None where it
-    is no longer kept. `erased`: what it was about is gone."""
+    is no longer kept. `erased`: what it was about is gone. `hook`: that of an OwedHook; None: the data model
+    does not have it any more."""
 
     job: Job
     owed: Owed | None
     event: Recorded | None
     erased: bool = False
+    hook: OfHook | None = None
 
     @property
     def task_id(self) -> str:
@@ -103,12 +119,12 @@ def decode(payload: str) -> Owed | None:
 
 def kind_of(owed: Owed | None) -> str:
     """The word for what a run is about."""
-    return "event" if owed is None else _written(type(owed))
+    return "event" if owed is None or isinstance(owed, OwedHook) else _written(type(owed))
 
 
 def task_of(owed: Owed, lane: str) -> str:
-    """Whose run it is. One by the clock is in its task's own lane."""
-    return lane if isinstance(owed, Schedule) else owed.task_id
+    """Whose run it is. One by the clock, or of a web hook, is in its task's own lane."""
+    return lane if isinstance(owed, Schedule | OwedHook) else owed.task_id
 
 
 def load(tx: Transaction, claimed: list[Job], now: int) -> Sequence[Owing]:
@@ -118,6 +134,7 @@ def load(tx: Transaction, claimed: list[Job], now: int) -> Sequence[Owing]:
     found = [(job, decode(job.payload)) for job in claimed]
     keys = [(job.app_id, place) for job, owed in found if (place := _place_of(job, owed))]
     events = log.find_each(tx, keys)
+    hooks = _hooks(tx, found)
     owing = []
     whose = []
     for job, owed in found:
@@ -126,7 +143,8 @@ def load(tx: Transaction, claimed: list[Job], now: int) -> Sequence[Owing]:
             whose.append((job, event.uid))
             job = replace(job, subject=event.uid)
         erased = owed is None and not job.sequence
-        owing.append(Owing(job, owed, event, erased))
+        hook = hooks.get((job.app_id, owed.hook)) if isinstance(owed, OwedHook) else None
+        owing.append(Owing(job, owed, event, erased, hook))
     queue.say_whose(tx, whose)
     links.add(
         tx,
@@ -151,13 +169,22 @@ def payload_of(event: Recorded) -> Event:
     )
 
 
-def payload(owing: Owing) -> Payload | str:
+def payload(owing: Owing, app: App, server: str) -> Payload | str:
     """What the task is given; else a sentence that says why the run cannot be."""
     match owing.owed:
         case Schedule() as schedule:
             return schedule
         case OwedCall(parameters=parameters, by=by):
             return Call(parameters=bytes(parameters), by=by)
+        case OwedHook(hook=name, by=by):
+            if owing.hook is None:
+                return f"The data model no longer starts this task by the web hook {name}."
+            if owing.event is None:
+                return "The event is no longer kept."
+            told = journey_payload.payload(
+                owing.event, owing.hook, server=server, app=app.name, app_id=app.app_id
+            )
+            return Call(parameters=told, by=by)
         case OwedRequest() | OwedDecision():
             return "The server stopped while it ran. What somebody waits for is not repeated."
         case OwedEvent() | None:
@@ -174,6 +201,17 @@ def abouts_of(event: Recorded) -> list[str]:
     device = f"device:{parts.device.identifier}" if parts.device.identifier else ""
     found = (event.event_id, parts.verdict.admission_id, parts.session.id, device)
     return [each for each in found if each]
+
+
+def _hooks(tx: Transaction, found: Iterable[tuple[Job, Owed | None]]) -> dict[tuple[str, str], OfHook]:
+    """The hooks of data models that start a task, by app and name, where a run is owed to one."""
+    known = {}
+    for app_id in sorted({job.app_id for job, owed in found if isinstance(owed, OwedHook)}):
+        if (stored := models.find(tx, app_id)) is not None:
+            for _, hook in stored.model.hooks():
+                if hook.task:
+                    known[app_id, hook.name] = hook_subscriptions.told_of(stored.model, hook.name).hook
+    return known
 
 
 def _place_of(job: Job, owed: Owed | None) -> int:

@@ -20,7 +20,7 @@ from admit.storage.lookups import Lookup
 from admit.storage.transaction import Transaction
 from admit.tasks import run_orders
 from admit.tasks.registrations import KIND
-from admit.tasks.run_orders import OwedCall, OwedEvent, task_of
+from admit.tasks.run_orders import OwedCall, OwedEvent, OwedHook, task_of
 from admit.tasks.tables import queues, tasks
 
 PAGE_MAX = 200
@@ -238,7 +238,7 @@ def _run(
         kind=kind,
         event=events.get((row.app_id, _place_of(row))),
         parameters=owed.parameters if isinstance(owed, OwedCall) else None,
-        by=owed.by if isinstance(owed, OwedCall | OwedEvent) else "",
+        by=owed.by if isinstance(owed, OwedCall | OwedEvent | OwedHook) else "",
         queue=named_queues.get(row.lane, ""),
         uid=row.subject,
         attempts=row.attempts,

@@ -70,6 +70,8 @@ class Runs:
         http: HttpClient,
         clock: Clock,
         write_users: WriteUsers,
+        *,
+        server: str,
     ) -> None:
         self.db = db
         self.registry = registry
@@ -77,6 +79,7 @@ class Runs:
         self.clock = clock
         self.write_users = write_users
         self._directory = directory
+        self._server = server
         self._desk = Desk(db, http)
         self._requests = Requests(db, clock, self.attempt, write_users)
         self._at_work: dict[tuple[str, str], Job] = {}
@@ -121,13 +124,13 @@ class Runs:
             return await self._without_task(job.app_id, owing.task_id)
         if task.paused:
             return Later(f"The task {task.declaration.name} is paused.", PAUSED_MS)
-        payload = run_orders.payload(owing)
-        if isinstance(payload, str):
-            return GiveUp(payload)
         try:
             app = await self._directory.app_by_id(job.app_id)
         except NotFound:
             return GiveUp("The app was removed.")
+        payload = run_orders.payload(owing, app, self._server)
+        if isinstance(payload, str):
+            return GiveUp(payload)
         try:
             tried = await self.attempt(app, task, job, payload)
         except SealBroken as broken:
