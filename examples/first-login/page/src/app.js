@@ -12,9 +12,6 @@ const db = new Dexie("first-login", { addons: [dexieCloud] });
 db.version(1).stores({ notes: "@id, written" });
 db.cloud.configure({
   databaseUrl,
-  // Admit refuses pushed data until it can keep it. A table named here stays in this browser, and everything
-  // else about it works: @id keys, logout, logging in again.
-  unsyncedTables: ["notes"],
   // We draw the dialogs of `db.cloud.userInteraction` ourselves.
   customLoginGui: true,
 });
