@@ -49,13 +49,14 @@ browser: setup debian $(PAGE)/dist/app.js $(PROVIDER_PACKAGES) $(CLIENT_PACKAGES
 mutants: setup debian ## Take each protection of docs/security.md away and see its test fail
 	@$(BIN)/python -m scripts.mutants
 
-bench: setup debian ## Measure first logins, deliveries, runs of tasks, and what a million people and sessions cost, on both databases
+bench: setup debian ## Measure first logins, deliveries, runs of tasks, synced data, and what a million people and sessions cost, on both databases
 	@$(BIN)/python -m bench.first_login
 	@$(BIN)/python -m bench.decisions
 	@$(BIN)/python -m bench.users
 	@$(BIN)/python -m bench.sessions
 	@$(BIN)/python -m bench.deliveries
 	@$(BIN)/python -m bench.runs
+	@$(BIN)/python -m bench.sync
 
 docs: setup ## Write the pages that are made from the code
 	@$(BIN)/python -m scripts.docs

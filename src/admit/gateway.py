@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 import msgspec
 import structlog
@@ -20,6 +21,8 @@ from admit.accounts.tokens import Mint
 from admit.accounts.user_totals import UserTotals
 from admit.clock import Clock
 from admit.config import Settings
+from admit.data.change_news import ChangeNews
+from admit.data.table_learning import KnownTables
 from admit.enrollment import admissions, departures
 from admit.enrollment.admit import Door
 from admit.enrollment.creations import write_users
@@ -53,7 +56,7 @@ from admit.tasks.deciding import Deciders
 from admit.tasks.registry import Registry
 from admit.tasks.runs import Runs
 from admit.tasks.workshop import Workshop
-from admit.webhooks import alarms, campaign_work, campaigns, delivery, endpoints
+from admit.webhooks import alarms, campaign_work, campaigns, change_delivery, delivery, endpoints
 from admit.webhooks import sealed as webhooks_sealed
 from admit.webhooks.book import Book
 
@@ -102,6 +105,8 @@ class Gateway:
         self.connections = Connections(db, clock)
         self.news = News(db)
         self.line_news = LineNews(db)
+        self.change_news = ChangeNews(db)
+        self.known_tables = KnownTables(db)
         self.user_totals = UserTotals(db)
         self.book = Book(db, ring)
         self.demo_users = DemoUsers(db, ring, clock, self.limits)
@@ -162,6 +167,7 @@ class Gateway:
             opened.callback(gateway.book.close)
             opened.push_async_callback(gateway.news.close)
             opened.callback(gateway.line_news.close)
+            opened.push_async_callback(gateway.change_news.close)
             opened.push_async_callback(gateway.user_totals.close)
             opened.push_async_callback(gateway.mailers.close)
             if gateway.workshop is not None and gateway.registry is not None:
@@ -185,6 +191,11 @@ class Gateway:
             return None
         return Deciders(self.registry, self.workshop, self.runs.visit, self.clock)
 
+    @property
+    def host(self) -> str:
+        """Ours, as receivers of web hooks of the data model are told it."""
+        return urlsplit(self.settings.public_url).netloc
+
     def end_waits(self) -> None:
         """Lets go whoever waits for news: the server is about to stop."""
         self.news.end_waits()
@@ -202,7 +213,14 @@ class Gateway:
             return None
         write = partial(write_users, source="task")
         return Runs(
-            self.db, self.registry, self.workshop, self.directory, self.events_http, self.clock, write
+            self.db,
+            self.registry,
+            self.workshop,
+            self.directory,
+            self.events_http,
+            self.clock,
+            write,
+            server=self.host,
         )
 
     async def close(self) -> None:
@@ -219,7 +237,10 @@ class Gateway:
             ),
             expiry.JOB_KIND: Line(expiry.handler(self.clock)),
             alarms.KIND: alarms.line(self.directory, self.ring, self.clock, sender=self.settings.mail_sender),
-            endpoints.KIND: delivery.line(self.book, self.directory, self.events_http, self.clock),
+            endpoints.KIND: delivery.line(
+                self.book, self.directory, self.events_http, self.clock, server=self.host
+            ),
+            change_delivery.KIND: change_delivery.line(self.db, self.book, self.events_http, self.clock),
             campaigns.JOB_KIND: campaign_work.line(self.db, self.clock),
         }
         if self.runs is not None:

@@ -2,7 +2,6 @@
 
 import asyncio
 from ipaddress import ip_network
-from typing import Any
 
 import msgspec
 import pytest
@@ -15,7 +14,7 @@ from admit.enrollment import admissions, asking
 from admit.enrollment.admissions import Opened
 from admit.enrollment.asking import Answer
 from admit.web.changes import Hub
-from admit.web.data_api import ANONYMOUS_BYTES_MAX
+from admit.web.sync_api import ANONYMOUS_BYTES_MAX
 from tests.contract.served import ORIGIN, Served
 from tests.contract.test_door import House, entry_for, house, two_nodes
 from tests.receiver import PROD, always, receiving
@@ -78,14 +77,6 @@ async def test_the_ledger_names_the_policy_that_decided_not_the_one_when_the_per
     [row] = await house.ledger()
     assert (row.policy, row.policy_version, row.verdict) == ("prod", house.app.policy_version, "prod")
     assert row.input_digest
-
-
-@pytest.mark.parametrize("kind", [[], {}, None, 1, ["sv"]])
-async def test_text_messages_of_any_shape_are_refused_as_changes(door: Served, kind: Any) -> None:
-    await door.app()
-    body = msgspec.json.encode({"schema": {}, "changes": [], "y": [{"type": kind}]})
-    answer = await door.ask("POST", "/notes/sync", data=body)
-    assert (answer.status, answer.json["code"]) == (403, "sync_not_available")
 
 
 async def test_a_stranger_does_not_fill_the_memory_by_sync(door: Served) -> None:

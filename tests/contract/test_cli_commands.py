@@ -498,6 +498,7 @@ def test_an_endpoint_is_made_shown_changed_and_removed(admit: CommandLine, app: 
             {"path": ["user", "data", "plan"], "value": "team"},
             {"path": ["user", "data", "seats"], "value": 3},
         ],
+        "changes": [],
     }
     assert (made["retry_delays"], made["at_once_max"], made["format"]) == ([5, 300], 4, "full")
 

@@ -126,31 +126,33 @@ async def test_double_slashes_are_one(door: Served) -> None:
         (b"", "not JSON"),
         (b"{", "not JSON"),
         (b"[]", "Expected `object`, got `array`"),
-        (b'{"changes": 1}', "Expected `array`, got `int` - at `$.changes`"),
-        (b'{"schema": {"a": "\xff"}, "changes": "x"}', ""),
-        (b'{"y": [{"type": "\xff"}]}', "not UTF-8"),
-        (b'{"lastPull": {"realms": ["a\\u0000b"]}}', "U+0000"),
-        (b'{"y": ' + b"[" * 100_000, ""),
-        (b'{"y": [' + b'{"a":' * 50_000, "nested too deeply"),
-        (b'{"y": NaN}', "not JSON"),
+        (b'{"name": 1}', "Expected `str`, got `int` - at `$.name`"),
+        (b'{"pad": "\xff", "name": 1}', ""),
+        (b'{"name": "\xff"}', "not UTF-8"),
+        (b'{"name": "a\\u0000b"}', "U+0000"),
+        (b'{"pad": ' + b"[" * 100_000, ""),
+        (b'{"name": ' + b'{"a":' * 50_000, ""),
+        (b'{"name": NaN}', "not JSON"),
         (gzip.compress(b"{}", mtime=0), "not JSON"),
     ],
 )
 async def test_malformed_body_is_told_apart_and_changes_nothing(
     door: Served, body: bytes, sentence: str
 ) -> None:
-    await door.app()
-    answer = await door.ask("POST", "/notes/sync", data=body)
+    answer = await door.ask("POST", "/api/apps", data=body, headers=door.command())
     assert (answer.status, answer.json["code"]) == (400, "invalid_request")
     assert sentence in answer.json["message"]
     assert len(answer.json["message"]) <= 300
 
 
 async def test_backslashes_before_u0000_do_not_hide_it(door: Served) -> None:
-    await door.app()
-    harmless = await door.ask("POST", "/notes/sync", data=b'{"lastPull": {"realms": ["\\\\u0000"]}}')
-    hidden = await door.ask("POST", "/notes/sync", data=b'{"lastPull": {"realms": ["\\\\\\u0000"]}}')
-    assert (harmless.status, hidden.status) == (200, 400)
+    async def ask(text: bytes) -> str:
+        body = b'{"name": "%s", "owner": "owner@example.com"}' % text
+        answer = await door.ask("POST", "/api/apps", data=body, headers=door.command())
+        return str(answer.json["message"])
+
+    assert "U+0000" not in await ask(b"\\\\u0000")
+    assert "U+0000" in await ask(b"\\\\\\u0000")
 
 
 async def test_large_body_is_refused_by_its_length_before_it_comes(door: Served) -> None:
@@ -253,7 +255,7 @@ async def test_cause_of_our_own_failure_goes_to_the_log_under_the_id_of_the_requ
     def broken(*_: object) -> None:
         raise RuntimeError("the cause")
 
-    monkeypatch.setattr("admit.web.data_api._carries_changes", broken)
+    monkeypatch.setattr("admit.web.sync_api.pull_of", broken)
     with capture_logs() as lines:
         answer = await door.ask("POST", "/notes/sync", data=b"{}")
     assert answer.status == 500

@@ -212,7 +212,7 @@ async def test_job_that_another_server_has_just_claimed_is_not_given_back(postgr
     [second] = await claim(db, now=NOW + BLOCKED_MS)
     before = (await states(db))["a2"]
 
-    await db.write(lambda tx: tx.write(order.FREE, [("app_1", "a2", "waiting", NOW)]) and None)
+    await db.write(lambda tx: tx.write(order.FREE, [("app_1", "a2", "waiting", NOW)]))
 
     assert (await states(db))["a2"] == before == ("claimed", second.lease_until)
     await settle(db, second)

@@ -79,7 +79,7 @@ async def test_who_was_told_and_whose_turn_it_is_is_looked_up_while_the_tables_a
     )
     keys = [(APP, f"usr_{number}", "ep_1", "user.enrolled", "") for number in range(PEOPLE)]
     places = [(APP, "ep_1", f"usr_{number}") for number in range(PEOPLE)]
-    await database.write(lambda tx: tx.write(subscriptions.TELL, keys) and None)
+    await database.write(lambda tx: tx.write(subscriptions.TELL, keys))
 
     def owe(tx: Transaction) -> None:
         for app_id, lane, uid in places:

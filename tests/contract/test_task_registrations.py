@@ -5,6 +5,7 @@ from functools import partial
 
 from sqlalchemy import select
 
+from admit.data.tables import data_apps
 from admit.events import log, subscriptions
 from admit.events.examples import EXAMPLES
 from admit.events.log import Event
@@ -127,6 +128,16 @@ async def test_changed_conditions_hold_from_then_on(database: Database) -> None:
     await record(database, "bea")
     assert [position for _, position, _ in await runs(database, task.task_id)] == [1]
     assert await lane_of(database, task.task_id) == ("no", CLAIMED_MAX)
+
+
+async def test_changes_of_objects_are_recorded_while_a_task_asks_for_them(database: Database) -> None:
+    await start_app(database)
+    tells = select(data_apps.c.tells).where(data_apps.c.app_id == APP)
+    told = []
+    for number, task in enumerate((WELCOME, On(types=("data.changed",)), WELCOME)):
+        await register(database, declared("welcome", task), version=f"v{number}")
+        told.append(await database.read(lambda tx: tx.execute(tells).scalar_one_or_none()))
+    assert told == [None, "yes", "no"]
 
 
 async def test_a_task_that_becomes_another_kind_is_told_of_nothing_more(database: Database) -> None:

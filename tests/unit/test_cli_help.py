@@ -39,6 +39,7 @@ QUOTED = sorted(
 HARMFUL = (
     "revoke",
     "rotate",
+    "rotate-key",
     "remove",
     "release",
     "delete",
@@ -97,6 +98,8 @@ def test_every_command_answers_in_json_and_can_work_elsewhere(path: tuple[str, .
     expected = {"--database", "--url", "--token", "--json"}
     if path == ("serve",):
         expected = {"--database"}
+    if path == ("model", "check"):  # needs nothing but the file
+        expected = set()
     if path == ("migrate",):
         expected = {"--database", "--json"}
 

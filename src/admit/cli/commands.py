@@ -21,7 +21,9 @@ from admit.cli import (
     identities,
     listen,
     mails,
+    models,
     notices,
+    objects,
     origins,
     owners,
     policies,
@@ -29,6 +31,7 @@ from admit.cli import (
     server,
     sessions,
     settings,
+    tables,
     task_env,
     tokens,
 )
@@ -54,6 +57,9 @@ NOUNS = (
     admissions.admissions,
     tokens.tokens,
     mails.mails,
+    tables.tables,
+    objects.objects,
+    models.models,
     notices.notices,
     campaigns.endpoints,  # those of endpoints.py, and its own
     deliveries.deliveries,

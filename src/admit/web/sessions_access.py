@@ -19,7 +19,12 @@ from admit.web.operations import Call
 from admit.web.rate_limits import count_client
 
 APP_ID_PREFIX = "app_"
-CLIENT_SCOPES = {"sessions:read": "GLOBAL_READ", "sessions:write": "GLOBAL_WRITE"}
+CLIENT_SCOPES = {
+    "sessions:read": "GLOBAL_READ",
+    "sessions:write": "GLOBAL_WRITE",
+    "data:read": "GLOBAL_READ",
+    "data:write": "GLOBAL_WRITE",
+}
 """What an API client needs where an operator token needs the scope of the operation."""
 
 _TOKEN_SCHEMES = ("bearer", "token")
