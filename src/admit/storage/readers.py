@@ -171,17 +171,19 @@ class Readers:
         tx, transaction = self._begin(connection, batch)
         stop_at = time.monotonic() + BATCH_SECONDS_MAX
         done = 0
+        end = transaction.rollback
         try:
             while done < len(batch) and (done == 0 or time.monotonic() < stop_at):
                 group = _front(batch[done:])
                 run(tx, group)
                 done += len(group)
+            end = transaction.commit
         except Exception:
             if done == 0:
                 raise
         finally:
             answer(batch[:done])
-            self._end(tx, transaction)
+            self._end(tx, end)
         return done
 
     def _begin(self, connection: Connection, batch: Iterable[Work]) -> tuple[Transaction, RootTransaction]:
@@ -197,9 +199,9 @@ class Readers:
             self._disconnect()
             raise
 
-    def _end(self, tx: Transaction, transaction: RootTransaction) -> None:
+    def _end(self, tx: Transaction, end: Callable[[], None]) -> None:
         try:
-            transaction.rollback()
+            end()
         except SQLAlchemyError:
             self._disconnect()
         finally:
