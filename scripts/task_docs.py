@@ -21,6 +21,7 @@ from admit.task import (
     responses,
     running,
     stage,
+    synced,
     verdicts,
 )
 from admit.testing import apps, clocks, outside, residents
@@ -74,8 +75,9 @@ SECTIONS: Mapping[str, tuple[str, tuple[Part, ...]]] = {
         "committed with the end of the run, all of them or none. Where what was read has changed meanwhile, "
         "nothing is written, and the run is tried again.",
         (
-            (db, ("Users", "Devices", "Sessions")),
+            (db, ("Db", "Users", "Devices", "Sessions")),
             (people, ("User", "KnownDevice", "KnownSession")),
+            (synced, ("Table", "TableObject")),
         ),
     ),
     "What a decision returns": ("", ((verdicts, ("admit", "refuse", "Admitted", "Refused", "Verdict")),)),

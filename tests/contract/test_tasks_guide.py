@@ -257,7 +257,18 @@ async def test_guide_leads_from_an_empty_folder_to_tasks_that_work(
         assert await reader.follow("curl") == (200, {"invited": "erin@example.com"})
         assert (await reader.follow("curl"))[0] == 401
 
-        # 8: the rest
+        # 8: what people keep
+        await reader.follow("admit task reload")
+        await reader.until_taken("first_note", "open_notes")
+        await reader.follow("python enroll.py")
+        await reader.until("task", "runs", "notes", "first_note", state="done")
+        [note] = await reader.follow("admit object list")
+        assert (note["value"]["title"], note["realm_id"]) == ("Welcome", "frank@elsewhere.org")
+        tried = await reader.follow("admit task run notes open_notes")
+        assert tried["result"] == {"open": 1}
+        assert [(each["table"], each["realm"]) for each in tried["changes"]] == [("totals", "rlm-public")]
+
+        # 9: the rest
         assert (await reader.follow("admit task show"))["env"] == ["RECEIVER_URL"]
         assert (await reader.follow("admit task pause"))["state"] == "paused"
         assert (await reader.follow("admit task resume"))["state"] == "ready"

@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import func, select
 
 from admit.accounts.tables import users
+from admit.data.tables import objects
 from admit.events.log import events
 from admit.jobs.tables import attempts, jobs
 from tests.installation import Installation
@@ -32,6 +33,9 @@ def welcome(context):
         return
     context.db.users.create("echo-" + context.user.user_id, type="prod")
     context.call("greet", {"whom": context.user.user_id})
+    counts = context.db.table("counts")
+    known = counts.get("welcomed", realm="rlm-public")
+    counts.put({"id": "welcomed", "count": known["count"] + 1 if known else 1}, realm="rlm-public")
     context.http.post(CRM, json={"attempt": context.run.attempt})
     mark = Path(MARK)
     if not mark.exists():
@@ -118,7 +122,7 @@ async def all_done(installation: Installation) -> None:
 
 
 def check(installation: Installation, crm: Receiver) -> None:
-    """One echo, one call, one completion; and the world outside was told under one key."""
+    """One echo, one object, one call, one completion; and the world outside was told under one key."""
     told = installation.rows(select(events.c.data).where(events.c.type == "user.enrolled"))
     assert len(told) == 2
     runs = installation.rows(select(jobs.c.job_id, jobs.c.state, jobs.c.payload).where(jobs.c.kind == "run"))
@@ -129,6 +133,8 @@ def check(installation: Installation, crm: Receiver) -> None:
     ]
     completed = installation.rows(select(attempts.c.job_id).where(attempts.c.outcome == "ok"))
     assert len(completed) == len(set(completed)) == 3
+    [count] = installation.rows(select(objects.c.value))
+    assert '"count":1' in count[0]
     keys = {call.headers["idempotency-key"] for call in crm.calls}
     assert len(keys) == 1
     assert {key.removesuffix(".1") for key in keys} <= {run_id for run_id, _, _ in runs}

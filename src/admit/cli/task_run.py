@@ -193,7 +193,7 @@ def _tell_rehearsed(terminal: Terminal, done: "Rehearsed") -> None:
 
 def _change(change: "WouldChange") -> str:
     what = change.what.replace("_", " ")
-    whose = change.user_id or change.session_id
+    whose = change.user_id or change.session_id or f"{change.table} {change.key} in {change.realm}"
     entry = {name: value for name, value in change.entry.items() if name != "userId"}
     return f"{what} {whose}" + (f" {_json(entry)}" if entry else "")
 

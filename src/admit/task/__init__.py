@@ -34,6 +34,7 @@ from admit.task.payloads import AskedDevice, Caller, SignedIn
 from admit.task.people import KnownDevice, KnownSession, User
 from admit.task.responses import BadRequest, Response, response
 from admit.task.stage import NotAnswered
+from admit.task.synced import Table, TableObject
 from admit.task.verdicts import Admitted, Refused, Verdict, admit, refuse
 
 __all__ = [
@@ -65,6 +66,8 @@ __all__ = [
     "Session",
     "SignIn",
     "SignedIn",
+    "Table",
+    "TableObject",
     "User",
     "Verdict",
     "admit",

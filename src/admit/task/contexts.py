@@ -22,8 +22,8 @@ from admit.task.event_parts import (
 from admit.task.fetching import Http
 from admit.task.log import Log
 from admit.task.payloads import AskedDevice, Caller, SignedIn
+from admit.task.pending import Pending
 from admit.task.responses import BadRequest
-from admit.task.snapshot import Snapshot
 from admit.task.wire import Change, NewCall
 
 
@@ -57,7 +57,7 @@ class ThisRun(msgspec.Struct, frozen=True, kw_only=True):
 class Effects(msgspec.Struct, frozen=True):
     """What the run has written and called so far."""
 
-    snapshot: Snapshot
+    pending: Pending
     calls: Calls
 
 
@@ -65,7 +65,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """What every task is given.
 
     `env`: the variables that it has asked for. `log` takes down lines, as print() does. `http` sends requests
-    to the outside, `db` has the app's users, devices and sessions.
+    to the outside, `db` has the app's users, devices and sessions, and its tables.
     """
 
     app: AppName
@@ -95,7 +95,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     @property
     def changes(self) -> tuple[Change, ...]:
         """What is to be written once the run has ended well."""
-        return self.effects.snapshot.changes
+        return tuple(self.effects.pending)
 
     @property
     def calls(self) -> tuple[NewCall, ...]:

@@ -1,4 +1,4 @@
-"""The app's users, devices and sessions, for tasks.
+"""The app's users, devices, sessions and tables, for tasks.
 
 Writes are kept until the run has ended, and are committed together with its completion, or not at all.
 """
@@ -10,6 +10,7 @@ from typing import Any, Literal
 from msgspec import UNSET, UnsetType
 
 from admit.task.moments import moment_of, ms_of
+from admit.task.object_snapshot import ObjectSnapshot
 from admit.task.people import (
     KnownDevice,
     KnownSession,
@@ -20,6 +21,7 @@ from admit.task.people import (
     user_of,
 )
 from admit.task.snapshot import Snapshot
+from admit.task.synced import Table
 from admit.task.verdicts import checked_data
 
 USER_ID_CHARACTERS_MAX = 255
@@ -158,14 +160,19 @@ class Sessions:
 
 
 class Db:
-    """The app: its users, devices and sessions."""
+    """The app: its users, devices and sessions, and the tables that it syncs."""
 
-    __slots__ = ("devices", "sessions", "users")
+    __slots__ = ("_objects", "devices", "sessions", "users")
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, objects: ObjectSnapshot) -> None:
+        self._objects = objects
         self.users = Users(snapshot)
         self.devices = Devices(snapshot)
         self.sessions = Sessions(snapshot)
+
+    def table(self, name: str) -> Table:
+        """The table of this name."""
+        return Table(self._objects, name)
 
 
 def _entry(

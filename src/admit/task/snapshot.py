@@ -2,7 +2,7 @@
 
 A row that was read once stays as it was for the run, whatever others do meanwhile; each change carries the
 version of the row that the task has read, so that the server can see whether it still stands. There is one
-change for each user's properties, one for their lock, one for each session.
+change for each user's properties, one for their lock, one for each session. Objects: object_snapshot.
 """
 
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from admit.task.pending import Pending
 from admit.task.rows import matches, moved_to, new_row, with_entry, with_lock
 from admit.task.stage import Stage
 from admit.task.wire import (
@@ -30,38 +31,30 @@ from admit.task.wire import (
     WriteUser,
 )
 
-CHANGES_MAX = 1_000
 PAGE_USERS = 100
 
 _NOBODY: dict[str, Any] = {}
 
 
 class Snapshot:
-    """The app as one run sees it. `read_only`: why nothing can be written, "" where it can."""
+    """The people of the app as one run sees them."""
 
     __slots__ = (
-        "_changes",
         "_devices",
-        "_read_only",
+        "_pending",
         "_sessions",
         "_sessions_of",
         "_stage",
         "_users",
     )
 
-    def __init__(self, stage: Stage, read_only: str = "") -> None:
+    def __init__(self, stage: Stage, pending: Pending) -> None:
         self._stage = stage
-        self._read_only = read_only
+        self._pending = pending
         self._users: dict[str, UserRow | None] = {}
         self._devices: dict[str, tuple[DeviceRow, ...]] = {}
         self._sessions: dict[str, SessionRow | None] = {}
         self._sessions_of: dict[str, tuple[str, ...]] = {}
-        self._changes: dict[tuple[str, str], Change] = {}
-
-    @property
-    def changes(self) -> tuple[Change, ...]:
-        """What is to be written, in the order in which it was first asked for."""
-        return tuple(self._changes.values())
 
     # Reading
 
@@ -84,12 +77,12 @@ class Snapshot:
                 kept = self._overlaid(row.user_id, self._users.setdefault(row.user_id, row))
                 if kept is None or kept.user_id in told:
                     continue
-                if ("user", kept.user_id) not in self._changes or matches(kept, search, type, active):
+                if ("user", kept.user_id) not in self._pending or matches(kept, search, type, active):
                     told.add(kept.user_id)
                     yield kept
             if not (after := found.after):
                 break
-        for user_id in [key for what, key in self._changes if what == "user"]:
+        for user_id in self._pending.users():
             changed = self.user(user_id)
             if changed is not None and user_id not in told and matches(changed, search, type, active):
                 told.add(user_id)
@@ -131,10 +124,10 @@ class Snapshot:
         """
         row = self._held(user_id, new)
         user_id = user_id if row is None else row.user_id
-        before = self._changes.get(("user", user_id))
+        before = self._pending.get(("user", user_id))
         written = _members_of(before) | {"userId": user_id} | entry
         version = "" if row is None else row.version
-        self._change(("user", user_id), WriteUser(user_id, version, msgspec.json.encode(written)))
+        self._pending.add(("user", user_id), WriteUser(user_id, version, msgspec.json.encode(written)))
         after = self.user(user_id)
         if after is None:
             raise LookupError(f"There is no user {user_id!r}.")
@@ -145,22 +138,22 @@ class Snapshot:
         row = self._held(user_id, new=False)
         if row is None:
             raise LookupError(f"There is no user {user_id!r}.")
-        self._change(("lock", row.user_id), LockUser(row.user_id, row.version, locked))
+        self._pending.add(("lock", row.user_id), LockUser(row.user_id, row.version, locked))
         return self.user(row.user_id) or row
 
     def move_session(self, session_id: str, move: Move) -> SessionRow:
         """Locks, unlocks, wipes or re-authenticates a session. Raises LookupError; ValueError once wiped."""
-        self._check_writable()
+        self._pending.check()
         row = self.session(session_id)
         if row is None:
             raise LookupError(f"There is no session {session_id!r}.")
         if row.state == "RESET" and move != "wipe":
             raise ValueError(f"The session {session_id!r} was wiped, and is over.")
-        self._change(("session", session_id), MoveSession(session_id, row.version, move))
+        self._pending.add(("session", session_id), MoveSession(session_id, row.version, move))
         return self._moved(row)
 
     def _held(self, user_id: str, new: bool) -> UserRow | None:
-        self._check_writable()
+        self._pending.check()
         row = self.user(user_id)
         if new and row is not None:
             raise LookupError(f"There is a user {user_id!r} already.")
@@ -168,32 +161,23 @@ class Snapshot:
             raise LookupError(f"There is no user {user_id!r}.")
         return row
 
-    def _check_writable(self) -> None:
-        if self._read_only:
-            raise PermissionError(self._read_only)
-
-    def _change(self, key: tuple[str, str], change: Change) -> None:
-        if key not in self._changes and len(self._changes) >= CHANGES_MAX:
-            raise ValueError(f"A run changes at most {CHANGES_MAX:,} users and sessions.")
-        self._changes[key] = change
-
     # Overlaying
 
     def _overlaid(self, user_id: str, row: UserRow | None) -> UserRow | None:
         """`row` with what the task writes of this user; None and nothing written: nobody."""
         key = user_id if row is None else row.user_id
-        if (entry := _members_of(self._changes.get(("user", key)))) is not _NOBODY:
+        if (entry := _members_of(self._pending.get(("user", key)))) is not _NOBODY:
             row = with_entry(row or new_row(key, self._stage.now()), entry, self._stage.now())
-        lock = self._changes.get(("lock", key))
+        lock = self._pending.get(("lock", key))
         if row is not None and isinstance(lock, LockUser):
             row = with_lock(row, lock.locked, self._stage.now())
         return row
 
     def _moved(self, row: SessionRow) -> SessionRow:
-        change = self._changes.get(("session", row.session_id))
+        change = self._pending.get(("session", row.session_id))
         if isinstance(change, MoveSession):
             return moved_to(row, change.move)
-        lock = self._changes.get(("lock", row.user_id))
+        lock = self._pending.get(("lock", row.user_id))
         if isinstance(lock, LockUser) and lock.locked and row.state == "ENROLLED":
             return replace(row, state="LOCKED")
         return row

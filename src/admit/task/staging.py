@@ -25,7 +25,9 @@ from admit.task.fetching import Http
 from admit.task.headers import Headers
 from admit.task.log import Log
 from admit.task.moments import moment_of
+from admit.task.object_snapshot import ObjectSnapshot
 from admit.task.payloads import Call, Decision, Event, Request, Schedule
+from admit.task.pending import Pending
 from admit.task.snapshot import Snapshot
 from admit.task.stage import Stage
 from admit.task.wire import Begin
@@ -90,13 +92,13 @@ def _around(begin: Begin, stage: Stage, masking: Masking, declared: tuple[str, .
     """What the contexts of all kinds have in common."""
     run = begin.run
     read_only = READ_ONLY if isinstance(begin.payload, Decision) else ""
-    snapshot = Snapshot(stage, read_only)
+    pending = Pending(read_only)
     return {
         "app": AppName(id=run.app_id, name=run.app),
         "run": ThisRun(id=run.run_id, attempt=run.attempt, now=moment_of(run.now), test=run.test),
         "env": Env(begin.env, declared),
         "log": Log(stage, masking),
         "http": Http(stage, run.run_id),
-        "db": Db(snapshot),
-        "effects": Effects(snapshot, Calls(stage, run.run_id, read_only)),
+        "db": Db(Snapshot(stage, pending), ObjectSnapshot(stage, pending)),
+        "effects": Effects(pending, Calls(stage, run.run_id, read_only)),
     }

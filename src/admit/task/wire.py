@@ -177,7 +177,78 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     truncated: bool = False
 
 
-Question = FindUser | PageOfUsers | DevicesOf | SessionsOf | FindSession | Fetch
+class ObjectRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A place for an object, and what is there: JSON, or None.
+
+    `realm_id` and `key` as clients have them, `realm` as it is kept. `version` changes with every change of
+    the object; "" means that there is none.
+    """
+
+    table: str
+    realm: str
+    realm_id: str
+    key: str
+    version: str
+    value: bytes | None = None
+
+
+class FindObject(msgspec.Struct, frozen=True, tag_field="kind", tag="find_object"):
+    """Answered by an ObjectRow. `realm_id` "": wherever it is; then None where it is nowhere."""
+
+    table: str
+    realm_id: str
+    key: str
+
+
+class PlaceObject(msgspec.Struct, frozen=True, tag_field="kind", tag="place_object"):
+    """Where an object would be put, and as what; answered by a Placed. `key` "": the one that it carries, or
+    that the table makes. `value` is JSON."""
+
+    table: str
+    realm_id: str
+    key: str
+    value: bytes
+
+
+class Placed(msgspec.Struct, frozen=True):
+    """What is there now, and the object with its key, realm and owner, in JSON."""
+
+    before: ObjectRow
+    value: bytes
+
+
+class PageOfObjects(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="page_of_objects"):
+    """Answered by an ObjectsFound. `realm_id` "": of all realms. `after`: realm, as it is kept, and key; a
+    realm "" is the one that was asked for."""
+
+    table: str
+    realm_id: str = ""
+    after: tuple[str, str] | None = None
+    limit: int = 100
+
+
+class ObjectsFound(msgspec.Struct, frozen=True):
+    """A page in the order of realm and key; `after` is where the next one begins, None on the last.
+
+    `realm_id`: the realm that was asked for, as it is spelt.
+    """
+
+    objects: tuple[ObjectRow, ...]
+    after: tuple[str, str] | None
+    realm_id: str = ""
+
+
+Question = (
+    FindUser
+    | PageOfUsers
+    | DevicesOf
+    | SessionsOf
+    | FindSession
+    | FindObject
+    | PlaceObject
+    | PageOfObjects
+    | Fetch
+)
 
 
 # The process says
@@ -235,7 +306,28 @@ class MoveSession(msgspec.Struct, frozen=True, tag_field="kind", tag="move_sessi
     move: Move
 
 
-Change = WriteUser | LockUser | MoveSession
+class PutObject(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="put_object"):
+    """`value` is the whole object, in JSON; the rest as in ObjectRow. `version` "": there was none."""
+
+    table: str
+    realm: str
+    realm_id: str
+    key: str
+    version: str
+    value: bytes
+
+
+class DeleteObject(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="delete_object"):
+    """Take the object away. `version` is never ""."""
+
+    table: str
+    realm: str
+    realm_id: str
+    key: str
+    version: str
+
+
+Change = WriteUser | LockUser | MoveSession | PutObject | DeleteObject
 
 
 class NewCall(msgspec.Struct, frozen=True, kw_only=True):

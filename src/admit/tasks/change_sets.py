@@ -20,8 +20,10 @@ from admit.accounts.users import User
 from admit.errors import Conflict
 from admit.signin.proof import user_id_as_known
 from admit.storage.transaction import Transaction
-from admit.task.wire import Change, LockUser, MoveSession, WriteUser
+from admit.task.wire import Change, DeleteObject, LockUser, MoveSession, PutObject, WriteUser
+from admit.tasks import object_changes
 from admit.tasks.people_rows import held_row, user_row
+from admit.tasks.refusals import ChangesRefused, Overtaken
 
 _MOVES = {
     "lock": session_states.lock,
@@ -38,14 +40,6 @@ class WriteUsers(Protocol):
     def __call__(
         self, tx: Transaction, app: App, changes: Sequence[UserChange], *, who: str, now: int
     ) -> Written | Rejected: ...
-
-
-class Overtaken(Exception):
-    """Somebody has changed what the run relied on. The message is a sentence."""
-
-
-class ChangesRefused(Exception):
-    """The changes cannot be made, whoever else does what. The message is a sentence."""
 
 
 class _Held(msgspec.Struct, frozen=True):
@@ -76,6 +70,8 @@ def apply(
         moved = _MOVES[move.move](tx, app.app_id, move.session_id, now)
         if isinstance(moved, NotMoved):
             raise ChangesRefused(session_states.refusal_of(moved).message)
+    if in_tables := [each for each in changes if isinstance(each, PutObject | DeleteObject)]:
+        object_changes.apply(tx, app, in_tables, now=now)
 
 
 def _spelled(app: App, change: _Change) -> _Change:

@@ -11,6 +11,7 @@ from admit.accounts import device_pages, session_pages, user_pages, users
 from admit.accounts.apps import App
 from admit.accounts.sessions import State
 from admit.accounts.users import User, UserType
+from admit.clock import Clock
 from admit.errors import AdmitError, InvalidRequest, NotFound, Unavailable
 from admit.jobs.lines import NewLine
 from admit.outbound.http import Failure, HttpClient
@@ -19,6 +20,7 @@ from admit.storage.database import Database
 from admit.storage.transaction import Transaction
 from admit.task import wire
 from admit.task.payloads import Run
+from admit.tasks import object_rows
 from admit.tasks.people_rows import device_row, listed_row, user_row
 
 ROWS_MAX = 1_000
@@ -38,8 +40,9 @@ def nobody_listens() -> None:
 class Desk:
     """What the runs of all apps ask. `http` goes by the egress policy."""
 
-    def __init__(self, db: Database, http: HttpClient) -> None:
+    def __init__(self, db: Database, http: HttpClient, clock: Clock) -> None:
         self._db = db
+        self._clock = clock
         self._http = http
 
     async def answer(self, app: App, question: wire.Question, seconds_max: float) -> Any:
@@ -58,6 +61,13 @@ class Desk:
                 return await self._db.read(partial(_sessions, user=user, state=state))
             case wire.FindSession(session_id):
                 return await self._db.read(partial(_session, app_id=app.app_id, session_id=session_id))
+            case wire.FindObject():
+                return await self._db.read(partial(object_rows.find, app=app, asked=question))
+            case wire.PlaceObject():
+                place = partial(object_rows.place, app=app, asked=question, now=self._clock())
+                return await self._db.read(place)
+            case wire.PageOfObjects():
+                return await object_rows.page(self._db, app, question)
             case wire.Fetch():
                 return await self._fetch(question, seconds_max)
             case _:

@@ -21,7 +21,8 @@ from admit.task import wire
 from admit.task.declarations import RETRIES_MAX, Called, Declaration
 from admit.task.wire import NewCall
 from admit.tasks import change_sets, run_starts
-from admit.tasks.change_sets import ChangesRefused, Overtaken, WriteUsers
+from admit.tasks.change_sets import WriteUsers
+from admit.tasks.refusals import ChangesRefused, Overtaken
 from admit.tasks.workshop import Result, Stopped
 
 CALLS_MAX = 1_000

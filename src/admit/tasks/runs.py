@@ -80,7 +80,7 @@ class Runs:
         self.write_users = write_users
         self._directory = directory
         self._server = server
-        self._desk = Desk(db, http)
+        self._desk = Desk(db, http, clock)
         self._requests = Requests(db, clock, self.attempt, write_users)
         self._at_work: dict[tuple[str, str], Job] = {}
         self._tempos: dict[str, Tempo] = {}

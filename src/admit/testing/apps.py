@@ -11,15 +11,21 @@ from admit.task.contexts import Context
 from admit.task.moments import ms_of
 from admit.task.people import KnownDevice, KnownSession, User, session_of, user_of
 from admit.task.rows import matches, moved_to, new_row, with_entry, with_lock
+from admit.task.synced import TableObject
 from admit.task.wire import (
     Change,
+    DeleteObject,
     DeviceRow,
     DevicesOf,
+    FindObject,
     FindSession,
     FindUser,
     LockUser,
     MoveSession,
+    PageOfObjects,
     PageOfUsers,
+    PlaceObject,
+    PutObject,
     Question,
     SessionRow,
     SessionsOf,
@@ -28,10 +34,15 @@ from admit.task.wire import (
     WriteUser,
 )
 from admit.testing.residents import user as somebody
+from admit.testing.synced import Synced
 
 
 class App:
-    """The people of an app. `users` are users, or userIds; `devices` are by the userId of whose they are."""
+    """The people of an app. `users` are users, or userIds; `devices` are by the userId of whose they are.
+
+    `tables`: objects by table and key, each with its `realmId`. Keys are at `id`, and are made for objects
+    without one.
+    """
 
     def __init__(
         self,
@@ -39,6 +50,7 @@ class App:
         *,
         devices: Mapping[str, Sequence[KnownDevice]] | None = None,
         sessions: Iterable[KnownSession] = (),
+        tables: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
         id: str = "app_test",
         name: str = "notes",
     ) -> None:
@@ -48,6 +60,7 @@ class App:
         self._users = {each.user_id: _user_row(each) for each in everybody}
         self._devices = {user_id: tuple(map(_device_row, some)) for user_id, some in (devices or {}).items()}
         self._sessions = {each.id: _session_row(each) for each in sessions}
+        self._synced = Synced(tables or {})
         self._version = 1
 
     @property
@@ -67,6 +80,10 @@ class App:
     def session(self, session_id: str) -> KnownSession:
         """The session with this id. Raises KeyError."""
         return session_of(self._sessions[session_id])
+
+    def objects(self, table: str) -> list[TableObject]:
+        """The objects of a table, in the order of realm and key."""
+        return self._synced.of(table)
 
     def apply(self, context: Context) -> None:
         """Carries out what a task has written, as the server does once its run has ended well.
@@ -93,6 +110,12 @@ class App:
                 return tuple(row for row in self._sessions.values() if row.user_id == user_id)
             case FindSession(session_id=session_id):
                 return self._sessions.get(session_id)
+            case FindObject():
+                return self._synced.find(question)
+            case PlaceObject():
+                return self._synced.place(question)
+            case PageOfObjects():
+                return self._synced.page(question)
         raise AssertionError(f"An app does not answer {type(question).__name__}.")
 
     def _page(self, page: PageOfUsers) -> UsersFound:
@@ -104,10 +127,12 @@ class App:
     def _check(self, change: Change) -> None:
         match change:
             case MoveSession(session_id=session_id):
-                row: UserRow | SessionRow | None = self._sessions.get(session_id)
+                stands = _version_of(self._sessions.get(session_id)) == change.version
             case WriteUser(user_id=user_id) | LockUser(user_id=user_id):
-                row = self._users.get(user_id)
-        if change.version != ("" if row is None else row.version):
+                stands = _version_of(self._users.get(user_id)) == change.version
+            case PutObject() | DeleteObject():
+                stands = self._synced.check(change)
+        if not stands:
             raise AssertionError("What the task has read was changed meanwhile: its run would be a conflict.")
 
     def _apply(self, change: Change, now: int) -> None:
@@ -124,6 +149,8 @@ class App:
                 row = self._users.get(user_id) or replace(new_row(user_id, now), uid=f"usr_{user_id}")
                 written = with_entry(row, msgspec.json.decode(entry), now)
                 self._users[user_id] = replace(written, version=version)
+            case PutObject() | DeleteObject():
+                self._synced.apply(change, version)
 
     def _move_sessions_of(self, user_id: str, locked: bool, version: str) -> None:
         if not locked:
@@ -131,6 +158,10 @@ class App:
         for row in [each for each in self._sessions.values() if each.user_id == user_id]:
             if row.state == "ENROLLED":
                 self._sessions[row.session_id] = replace(row, state="LOCKED", version=version)
+
+
+def _version_of(row: UserRow | SessionRow | None) -> str:
+    return "" if row is None else row.version
 
 
 def _user_row(user: User) -> UserRow:

@@ -13,7 +13,18 @@ from admit.events import examples, finding, type_names
 from admit.events.log import Recorded
 from admit.task import payloads
 from admit.task.declarations import Http, On, Problem, kind_of
-from admit.task.wire import Change, Declined, Ended, LockUser, MoveSession, Raised, Said, WriteUser
+from admit.task.wire import (
+    Change,
+    Declined,
+    DeleteObject,
+    Ended,
+    LockUser,
+    MoveSession,
+    PutObject,
+    Raised,
+    Said,
+    WriteUser,
+)
 from admit.tasks.registry import Task
 from admit.tasks.run_rehearsals import Rehearsal
 from admit.tasks.workshop import Stopped
@@ -210,14 +221,27 @@ def _change(change: Change) -> WouldChange:
     match change:
         case WriteUser():
             entry = msgspec.json.decode(change.entry, type=dict[str, Any])
-            return WouldChange(what="write_user", user_id=change.user_id, session_id="", entry=entry)
+            return WouldChange(what="write_user", user_id=change.user_id, entry=entry)
         case LockUser():
             what = "lock_user" if change.locked else "unlock_user"
-            return WouldChange(what=what, user_id=change.user_id, session_id="", entry={})
+            return WouldChange(what=what, user_id=change.user_id)
         case MoveSession():
-            return WouldChange(what=change.move, user_id="", session_id=change.session_id, entry={})
+            return WouldChange(what=change.move, session_id=change.session_id)
+        case PutObject() | DeleteObject():
+            return _of_object(change)
         case _:
             assert_never(change)
+
+
+def _of_object(change: PutObject | DeleteObject) -> WouldChange:
+    value = change.value if isinstance(change, PutObject) else b""
+    return WouldChange(
+        what="put_object" if value else "delete_object",
+        table=change.table,
+        realm=change.realm_id,
+        key=change.key,
+        entry=msgspec.json.decode(value) if value else {},
+    )
 
 
 def _line(task: Task, said: Said) -> LineView:

@@ -232,13 +232,19 @@ class NewRehearsal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class WouldChange(msgspec.Struct, frozen=True, kw_only=True):
-    """A change that was not made. `what`: write_user, lock_user, unlock_user, or lock, unlock, wipe or
-    reauthenticate of a session. `entry` as in POST /users."""
+    """A change that was not made. `what`: write_user, lock_user, unlock_user; lock, unlock, wipe or
+    reauthenticate of a session; put_object or delete_object. `entry` as in POST /users, or the object.
+
+    `table`, `realm`, `key`: of an object.
+    """
 
     what: str
-    user_id: str
-    session_id: str
-    entry: dict[str, Any]
+    user_id: str = ""
+    session_id: str = ""
+    table: str = ""
+    realm: str = ""
+    key: str = ""
+    entry: dict[str, Any] = {}
 
 
 class WouldCall(msgspec.Struct, frozen=True, kw_only=True):
