@@ -62,6 +62,7 @@ async def test_hook_is_shown_as_it_was_made(desk: Desk) -> None:
         ({"filter": {"changes": [{"table": "x" * 101}]}}, "at most 100 characters"),
         ({"filter": {"changes": [{"properties": [""]}]}}, "1 to 500 characters"),
         ({"filter": {"changes": [{}] * 101}}, "at most 100"),
+        ({"filter": {"changes": [{"properties": [f"p{n}" for n in range(100)]}] * 6}}, "500 properties"),
         ({"signature": "ed25519"}, "private key"),
         ({"format": "thin", "filter": FILTER}, "not among its events"),
     ],
@@ -273,3 +274,4 @@ def test_commands_make_show_and_change_a_hook(runner: Runner, tmp_path: Any) -> 
     assert paused["state"] == "paused"
     replayed = admit.json("endpoint", "replay", "notes", hook["id"], "--since", "1h")
     assert (replayed["state"], "in order" in replayed["detail"]) == ("done", True)
+    assert "It is told again" in admit("endpoint", "replay", "notes", hook["id"], "--since", "1h").err

@@ -371,6 +371,7 @@ async def test_a_large_relation_is_told_by_its_id(database: Database) -> None:
 
 async def test_what_one_unit_tells_is_bounded(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_hooks, "UNIT_BYTES_MAX", 10_000)
+    monkeypatch.setattr(model_hooks, "OBJECT_BYTES_MAX", 10_000)
     ada = await app_with(database, UPDATE)
     await write(
         database, ada, operation("insert", *(f"t{number}" for number in range(20)), title="x" * 1_000)
@@ -386,6 +387,23 @@ async def test_nothing_of_what_fired_is_left_of_somebody_who_is_deleted(database
     kept = await fires(database)
     assert len(kept) == 2
     assert all("object" not in data_of(each) for each in kept)
+
+
+async def test_who_writes_to_the_realm_of_somebody_else_is_not_told_of(database: Database) -> None:
+    embeds = """
+[[models.task.webhooks]]
+type = "update"
+fields = ["title", { name = "user", required = false }]
+"""
+    ada = await app_with(database, embeds)
+    grace = person("grace@example.com")
+    await move_in(database, grace)
+    other = await sign_in(database, login(grace, device_id="phone"))
+
+    await write(database, other, operation("insert", "t1", title="By a token of Ada's"), by=author(ada))
+    await write(database, other, operation("insert", "t2", title="Her own"))
+    told = [data_of(each)["object"] for each in await fires(database)]
+    assert [(each.get("user") or {}).get("email") for each in told] == [None, "grace@example.com"]
 
 
 async def _version(database: Database) -> int:

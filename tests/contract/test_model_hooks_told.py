@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from admit.data.operations import Batch, Operation
 from admit.webhooks.journey_keys import PUBLISHED_AFTER_MS, PUBLISHED_AHEAD_MS
 from admit.webhooks.tables import journey_keys
 from tests.contract.model_desk import TASKS, operation
-from tests.contract.served import Served
+from tests.contract.served import Served, serving
 from tests.contract.task_desk import TaskDesk, desk, until
 from tests.contract.test_endpoints_api import api, create, headers_of, verify
 from tests.contract.token_desk import signed_in
@@ -428,3 +429,26 @@ async def test_a_hook_that_was_missed_is_told_again(served: Served) -> None:
         assert (await api(served, "PUT", where, {"state": "enabled"})).status == 200
         (request,) = await requests(here, 1)
     assert json.loads(request.body)["object"]["title"] == "A"
+
+
+async def test_a_run_that_came_while_no_server_was_there_is_begun_when_one_is(
+    served_url: str, tmp_path: Path
+) -> None:
+    async with serving(served_url, tasks=str(tmp_path), tasks_reload="command") as served:
+        first = TaskDesk(served, await served.app(), tmp_path)
+        await first.load(CODE)
+        await set_model(served, TASKS + STARTS)
+        user, author = await ada(served)
+        await write(served, user, author, operation("insert", "t1", title="A"))
+        await follow_runs(first, 1)
+    async with serving(served_url) as served:
+        await write(served, user, author, operation("insert", "t2", title="B"))
+    async with serving(served_url, tasks=str(tmp_path), tasks_reload="command") as served:
+        second = TaskDesk(served, first.app, tmp_path)
+        task_id = (await second.page())[0].task_id
+
+        async def done() -> Any:
+            runs = await second.page(task_id=task_id)
+            return runs if [each.state for each in runs] == ["done", "done"] else None
+
+        await until(done)

@@ -173,7 +173,7 @@ def _start(
         ],
     )
     if campaign.state == "done" and campaign.done == 0:
-        terminal.out.note(_why_nothing(campaign))
+        terminal.out.note(campaign.detail or _why_nothing(campaign))
     elif campaign.state == "waiting":
         terminal.out.note("The endpoint is not enabled. It goes on with: admit endpoint resume")
     elif campaign.state == "running" and terminal.alone:

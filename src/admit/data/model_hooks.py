@@ -35,7 +35,8 @@ OBJECT_BYTES_MAX = 1_000_000
 RELATED_BYTES_MAX = 16_384
 """Of a related object: many may have the same."""
 UNIT_BYTES_MAX = 16_000_000
-"""Of all that is told of what one unit writes. Behind it objects are told by their ids."""
+"""Of all that is told of what one unit writes, in equal shares of its realms, which are strangers to each
+other; a share is OBJECT_BYTES_MAX at least. Behind it objects are told by their ids."""
 
 _readied_key = (
     readied.c.app_id,
@@ -81,8 +82,13 @@ class Candidate(msgspec.Struct, frozen=True):
 
     @property
     def author(self) -> tuple[str, str]:
-        """The session by which it was written; "": by none."""
-        return self.change.app_id, self.change.author.session_id or ""
+        """The session by which it was written; "": by none, or by that of somebody else than whose it is.
+
+        What is about one person goes with them when they are deleted, so nobody else is told of in it.
+        """
+        change = self.change
+        theirs = change.realm in (PUBLIC, change.author.uid)
+        return change.app_id, (change.author.session_id or "") if theirs else ""
 
     @property
     def key(self) -> Key:
@@ -105,10 +111,12 @@ def fire(tx: Transaction, changes: Iterable[Changed], versions: Mapping[str, int
     holding = [each for each in saved if _author_holds(each, authors.get(each.author, {}))]
     firing = _firing(tx, found, holding)
     related = _related(tx, firing)
-    room = UNIT_BYTES_MAX
+    realms = {(each.change.app_id, each.change.realm) for each in firing}
+    room = dict.fromkeys(realms, max(UNIT_BYTES_MAX // max(1, len(realms)), OBJECT_BYTES_MAX))
     for each in firing:
-        told = _object(each, authors.get(each.author, {}), related, min(room, OBJECT_BYTES_MAX))
-        room -= len(told)
+        realm = each.change.app_id, each.change.realm
+        told = _object(each, authors.get(each.author, {}), related, min(room[realm], OBJECT_BYTES_MAX))
+        room[realm] -= len(told)
         _record(tx, each, msgspec.Raw(told))
 
 
@@ -152,7 +160,7 @@ def _authors(tx: Transaction, saved: Iterable[Candidate]) -> dict[tuple[str, str
     asked = {
         each.author
         for each in saved
-        if each.change.author.session_id and any(field.path[0] in PEOPLE for field in each.hook.fields)
+        if each.author[1] and any(field.path[0] in PEOPLE for field in each.hook.fields)
     }
     known = [each for each in sessions.find_each(tx, sorted(asked)) if each is not None] if asked else []
     if not known:
@@ -178,7 +186,8 @@ def _authors(tx: Transaction, saved: Iterable[Candidate]) -> dict[tuple[str, str
 def _firing(tx: Transaction, found: Iterable[Candidate], holding: Iterable[Candidate]) -> list[Candidate]:
     """Those of `holding` that fire: of the type ready, those that never did, which is noted.
 
-    What is made anew under the key of a deleted object is another object.
+    What is made anew under the key of a deleted object is another object, also where the hook was no part of
+    the model when the former one went.
     """
     holds = set(map(id, holding))
     looked_at = [each for each in found if each.deleted or id(each) in holds]
@@ -188,7 +197,7 @@ def _firing(tx: Transaction, found: Iterable[Candidate], holding: Iterable[Candi
     for each in looked_at:
         if each.deleted:
             after.discard(each.key)
-        elif each.hook.type == "update" or each.key not in after:
+        elif each.hook.type == "update" or each.key not in after or each.change.created:
             firing.append(each)
             if each.hook.type == "ready":
                 after.add(each.key)

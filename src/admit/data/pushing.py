@@ -1,25 +1,33 @@
 """Pushing: what a client sends, in the order in which it was done, in units that let others pass."""
 
+import asyncio
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
+from typing import TypeVar
 
-import msgspec
 from msgspec.structs import replace
 
+from admit.data.hook_loads import Load, load_of
 from admit.data.merging import Refused, by_transaction, check, check_values, needs_text
 from admit.data.operations import Batch, Operation, Rejection, Written
 from admit.data.scouting import find_meant, sizes_of
 from admit.data.stored import Place
+from admit.data.values import weight_of
 from admit.data.writing import write
 from admit.storage.database import Database
 
 UNIT_KEYS = 400
+PIECE_KEYS = 16
+"""An operation is remembered in pieces of so many keys, always the same ones, whatever a unit has room for.
+Otherwise, who repeats what a crash has left half done would find pieces of another size known."""
 UNIT_BYTES = 4_000_000
+ASIDE_OPERATIONS = 500
 FEW_KEYS = 8
 """So few are never too many bytes: they are not weighed."""
 
-_encode = msgspec.json.Encoder().encode
+T = TypeVar("T")
 
 Sizes = Mapping[Place, int]
 
@@ -29,19 +37,27 @@ async def push(db: Database, batch: Batch) -> Written:
 
     Whoever repeats it, because no answer has come, comes to the same. Raises StorageUnavailable.
     """
-    operations = in_order(batch.operations)
+    operations = await _aside(batch, partial(in_order, batch.operations))
     if any(each.criteria is not None for each in operations):
         operations = await find_meant(db, batch, operations)
     sizes: Sizes = {}
+    load = Load()
     if sum(len(each.keys) for each in operations) > FEW_KEYS:
-        places = {(each.table, key) for each in operations if needs_text(each) for key in each.keys}
+        load = await db.read(partial(load_of, app_id=batch.app_id))
+        looked_at = [each for each in operations if load.listens or needs_text(each)]
+        places = {(each.table, key) for each in looked_at for key in each.keys}
         sizes = await sizes_of(db, batch, places) if places else {}
-    portions = list(units(batch, operations, sizes)) or [[]]
+    portions = await _aside(batch, lambda: list(units(batch, operations, sizes, load))) or [[]]
     parts = [
         await db.write_together(write, replace(batch, operations=tuple(unit), is_last=unit is portions[-1]))
         for unit in portions
     ]
     return _joined(parts)
+
+
+async def _aside(batch: Batch, work: Callable[[], T]) -> T:
+    """Does `work`, beside the loop where the batch has many operations."""
+    return work() if len(batch.operations) < ASIDE_OPERATIONS else await asyncio.to_thread(work)
 
 
 def in_order(operations: Sequence[Operation]) -> tuple[Operation, ...]:
@@ -63,17 +79,19 @@ def in_order(operations: Sequence[Operation]) -> tuple[Operation, ...]:
     return tuple(ordered)
 
 
-def units(batch: Batch, operations: Sequence[Operation], sizes: Sizes) -> Iterator[list[Operation]]:
+def units(
+    batch: Batch, operations: Sequence[Operation], sizes: Sizes, load: Load
+) -> Iterator[list[Operation]]:
     """The operations in portions for one unit each. A transaction is divided where it is too large for one.
 
-    Pure. `sizes`: of the objects that are there, where they matter.
+    Pure. `sizes`: of the objects that are there, where they matter. `load`: what hooks add.
     """
     unit: list[Operation] = []
     keys = bytes_ = 0
     weighs = sum(len(each.keys) for each in operations) > FEW_KEYS
     for _, transaction in by_transaction(tuple(operations)):
         parts = [part for each in transaction for part in _split(each, sizes, weighs)]
-        more_keys = sum(len(part.keys) for part, _ in parts)
+        more_keys = sum(_count(load, part) for part, _ in parts)
         more_bytes = sum(weight for _, weight in parts)
         is_whole = more_keys <= UNIT_KEYS and more_bytes <= UNIT_BYTES
         if not is_whole:
@@ -82,28 +100,38 @@ def units(batch: Batch, operations: Sequence[Operation], sizes: Sizes) -> Iterat
             yield unit
             unit, keys, bytes_ = [], 0, 0
         for part, weight in parts:
-            if unit and (keys + len(part.keys) > UNIT_KEYS or bytes_ + weight > UNIT_BYTES):
+            more_keys = _count(load, part)
+            if unit and (keys + more_keys > UNIT_KEYS or bytes_ + weight > UNIT_BYTES):
                 yield unit
                 unit, keys, bytes_ = [], 0, 0
             unit.append(part)
-            keys += len(part.keys)
+            keys += more_keys
             bytes_ += weight
     if unit:
         yield unit
 
 
+def _count(load: Load, part: Operation) -> int:
+    """As how many keys a piece counts: one without keys is remembered, too."""
+    return load.keys(part.table, max(1, len(part.keys)))
+
+
 def _split(operation: Operation, sizes: Sizes, weighs: bool) -> Iterator[tuple[Operation, int]]:
-    """The operation in parts that fit into a unit, each with its weight in bytes."""
-    start = weight = 0
-    for place, key in enumerate(operation.keys):
-        own = sizes.get((operation.table, key), 0)
-        if weighs and operation.values:
-            own += len(_encode(operation.values[place]))
-        if place > start and (place - start == UNIT_KEYS or weight + own > UNIT_BYTES):
-            yield _part(operation, start, place), weight
-            start, weight = place, 0
-        weight += own
-    yield _part(operation, start, len(operation.keys)), weight
+    """The pieces of the operation, each with its weight in bytes."""
+    own = operation.values or operation.specs
+    # One spec is often that of many keys.
+    known: dict[int, int] = {}
+    for start in range(0, max(1, len(operation.keys)), PIECE_KEYS):
+        end = min(start + PIECE_KEYS, len(operation.keys))
+        weight = 0
+        for place in range(start, end) if weighs else ():
+            weight += sizes.get((operation.table, operation.keys[place]), 0)
+            if own:
+                given = own[0] if operation.type == "modify" else own[place]
+                if id(given) not in known:
+                    known[id(given)] = weight_of(given)
+                weight += known[id(given)]
+        yield _part(operation, start, end), weight
 
 
 def _part(operation: Operation, start: int, end: int) -> Operation:

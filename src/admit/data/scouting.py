@@ -1,6 +1,7 @@
 """Looking around before a push: which objects its criteria mean that its client does not have, and how much
 there is to be read for it."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from functools import partial
@@ -10,7 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from admit.data import criteria as ranges
-from admit.data.criteria import Criteria
+from admit.data.criteria import Criteria, Finder
 from admit.data.operations import UNKNOWN, Batch, Operation
 from admit.data.reading import Change, changes_of, heads
 from admit.data.stored import Place
@@ -22,6 +23,10 @@ CRITERIA_MAX = 100
 """Of a push. Those behind them mean what the client has listed, and nothing else."""
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+Kind = tuple[str, str, bytes]
+"""A transaction, a table, and criteria."""
 
 
 class Search(msgspec.Struct, frozen=True):
@@ -62,16 +67,8 @@ async def find_meant(db: Database, batch: Batch, operations: Sequence[Operation]
 
 
 async def _searches(db: Database, batch: Batch, operations: Sequence[Operation]) -> list[Search]:
-    listed: defaultdict[tuple[str, str, bytes], set[str]] = defaultdict(set)
-    for each in operations:
-        if each.criteria is not None:
-            listed[_kind(each)].update(each.keys)
-    asked = [
-        (place, each)
-        for place, each in enumerate(operations)
-        if each.criteria is not None and not each.additional
-    ][:CRITERIA_MAX]
-    keys = [(batch.app_id, batch.realm, batch.client, f"{each.piece}/0") for _, each in asked]
+    asked, listed = await asyncio.to_thread(_asked, operations)
+    keys = [(batch.app_id, batch.realm, batch.client, f"{each.piece}/0") for _, each, _ in asked]
     known = {row[3] for row in await db.read(lambda tx: PIECES.rows(tx, keys))}
     return [
         Search(
@@ -79,14 +76,30 @@ async def _searches(db: Database, batch: Batch, operations: Sequence[Operation])
             table=each.table,
             criteria=each.criteria,
             after=min(each.base, batch.known),
-            listed=frozenset(listed[_kind(each)]),
+            listed=listed[kind],
         )
-        for place, each in asked
+        for place, each, kind in asked
         if each.criteria is not None and f"{each.piece}/0" not in known
     ]
 
 
-def _kind(operation: Operation) -> tuple[str, str, bytes]:
+def _asked(
+    operations: Sequence[Operation],
+) -> tuple[list[tuple[int, Operation, Kind]], dict[Kind, frozenset[str]]]:
+    """The operations to look for, with their places, and what is listed by all of a kind. Pure."""
+    meant = [
+        (place, each, _kind(each))
+        for place, each in enumerate(operations)
+        if each.criteria is not None and ranges.fault_of(each.criteria) is None
+    ]
+    keys: defaultdict[Kind, set[str]] = defaultdict(set)
+    for _, each, kind in meant:
+        keys[kind].update(each.keys)
+    asked = [(place, each, kind) for place, each, kind in meant if not each.additional]
+    return asked[:CRITERIA_MAX], {kind: frozenset(some) for kind, some in keys.items()}
+
+
+def _kind(operation: Operation) -> Kind:
     """What the chunks of one operation have in common."""
     return operation.txid, operation.table, msgspec.json.encode(operation.criteria, order="sorted")
 
@@ -95,9 +108,9 @@ def _look(
     tx: Transaction, batch: Batch, searches: Sequence[Search], after: int, until: int
 ) -> tuple[list[tuple[int, str]], int]:
     """The places of the searches with keys that they find on the next page, and the revision at its end."""
-    by_table: defaultdict[str, list[Search]] = defaultdict(list)
+    by_table: defaultdict[str, list[tuple[Search, Finder]]] = defaultdict(list)
     for each in searches:
-        by_table[each.table].append(each)
+        by_table[each.table].append((each, ranges.finder(each.criteria)))
     changes, last = changes_of(tx, batch.app_id, batch.realm, after, until)
     own = (batch.client, f"~{batch.client}") if batch.client else ()
     found = []
@@ -107,16 +120,14 @@ def _look(
         value = _decode(change.value)
         found += [
             (each.place, change.key)
-            for each in by_table[change.table]
-            if _is_meant(each, change, value, batch.realm_id)
+            for each, finds in by_table[change.table]
+            if _is_open(each, change) and finds(change.key, value, batch.realm_id)
         ]
     return found, last
 
 
-def _is_meant(search: Search, change: Change, value: dict[str, Any], realm_id: str) -> bool:
-    if change.revision <= search.after or change.key in search.listed:
-        return False
-    return ranges.matches(search.criteria, change.key, value, realm_id)
+def _is_open(search: Search, change: Change) -> bool:
+    return change.revision > search.after and change.key not in search.listed
 
 
 def _with_found(operations: Sequence[Operation], found: dict[int, list[str]]) -> list[Operation]:

@@ -114,7 +114,7 @@ def write(tx: Transaction, batches: list[Batch]) -> list[Written]:
     """
     revisions = _lock(tx, {(each.app_id, each.realm) for each in batches}, make=True)
     before = dict(revisions)
-    apps = _circumstances(tx, {each.app_id for each in batches})
+    apps = circumstances(tx, {each.app_id for each in batches})
     store = _Store(tx, apps)
     store.look(batches)
     written: list[Written] = []
@@ -124,7 +124,7 @@ def write(tx: Transaction, batches: list[Batch]) -> list[Written]:
             written.append(_write_one(store, batch, revisions))
         store.flush()
     _keep(tx, revisions, before)
-    changes = [each for each in store.changes if _listens(apps[each.app_id])]
+    changes = [each for each in store.changes if listens(apps[each.app_id])]
     announcing.announce(tx, changes, {app_id: _listening(app) for app_id, app in apps.items()})
     return written
 
@@ -233,7 +233,7 @@ class _Store:
             public={place for place, row in public.items() if row.is_there},
             known_pieces=self._pieces.get((batch.app_id, batch.realm, batch.client), frozenset()),
             counts=batch.epoch is None or (batch.epoch == app.epoch and batch.known < revision),
-            listens=_listens(app),
+            listens=listens(app),
         )
 
     def take(self, batch: Batch, merged: Merged) -> None:
@@ -283,9 +283,12 @@ class _Store:
 
     def _wanted(self, batch: Batch) -> set[Place]:
         """The keys of which the text matters."""
-        listens = _listens(self.apps[batch.app_id])
+        reads_all = listens(self.apps[batch.app_id])
         return {
-            (each.table, key) for each in batch.operations if listens or needs_text(each) for key in each.keys
+            (each.table, key)
+            for each in batch.operations
+            if reads_all or needs_text(each)
+            for key in each.keys
         }
 
 
@@ -300,7 +303,8 @@ def _lock(tx: Transaction, keys: set[RealmKey], *, make: bool) -> dict[RealmKey,
     return found
 
 
-def _circumstances(tx: Transaction, app_ids: Iterable[str]) -> dict[str, Circumstances]:
+def circumstances(tx: Transaction, app_ids: Iterable[str]) -> dict[str, Circumstances]:
+    """What is so in each app that there is."""
     rows = CIRCUMSTANCES.rows(tx, [(app_id,) for app_id in app_ids])
     return {row[0]: Circumstances(*row[1:]) for row in rows}
 
@@ -316,7 +320,8 @@ def _keys(batch: Batch) -> Iterator[ObjectKey]:
             yield batch.app_id, each.table, batch.realm, key
 
 
-def _listens(app: Circumstances) -> bool:
+def listens(app: Circumstances) -> bool:
+    """Whether somebody wants to hear of what is written in an app."""
     return app.tells == "yes" or app.model_version > 0
 
 

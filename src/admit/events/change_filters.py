@@ -1,6 +1,6 @@
 """Which changes of objects somebody wants to hear of. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Set
 
 import msgspec
 from msgspec import UNSET
@@ -23,27 +23,42 @@ class ChangeFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 def passes(change: DataChange, filters: Sequence[ChangeFilter]) -> bool:
     """Whether one of `filters` lets a change through. None of them: everything passes."""
-    return not filters or any(_holds(each, change) for each in filters)
+    if not filters:
+        return True
+    rules = [each for each in filters if _holds(each, change)]
+    if not all(each.properties for each in rules):
+        return True
+    properties = {path for each in rules for path in each.properties}
+    return bool(properties) and _touches(change, properties)
 
 
 def _holds(rule: ChangeFilter, change: DataChange) -> bool:
-    return (
-        rule.table in ("", change.table)
-        and (not rule.operations or change.type in rule.operations)
-        and (not rule.properties or _touches(change, rule.properties))
-    )
+    return rule.table in ("", change.table) and (not rule.operations or change.type in rule.operations)
 
 
-def _touches(change: DataChange, properties: Sequence[str]) -> bool:
-    """Whether one of `properties` was written. Who creates or deletes an object has written all of it."""
+def _touches(change: DataChange, properties: Set[str]) -> bool:
+    """Whether one of `properties` was written. Who creates or deletes an object has written all of it.
+
+    Each path is looked at once: filters and objects have thousands of them.
+    """
     if change.updates is not UNSET:
-        written = tuple(_names_of(change.updates))
+        written = frozenset(_names_of(change.updates))
     elif change.properties is not UNSET:
-        written = change.properties
+        written = frozenset(change.properties)
     else:
         return True
-    return any(_one_contains_the_other(ours, theirs) for ours in properties for theirs in written)
+    depth = 1 + max(path.count(".") for path in properties)
+    if any(not properties.isdisjoint(_and_above(path, depth)) for path in written):
+        return True
+    return any(not written.isdisjoint(_and_above(path, depth)) for path in properties)
 
 
-def _one_contains_the_other(one: str, other: str) -> bool:
-    return one == other or one.startswith(f"{other}.") or other.startswith(f"{one}.")
+def _and_above(path: str, depth: int) -> Iterator[str]:
+    """`path` and those above it that have at most `depth` names."""
+    end = -1
+    for _ in range(depth):
+        end = path.find(".", end + 1)
+        if end == -1:
+            yield path
+            return
+        yield path[:end]

@@ -30,6 +30,8 @@ DESCRIPTION_CHARACTERS_MAX = 200
 FILTER_VALUES_MAX = 100
 EQUALS_MAX = 20
 CHANGES_MAX = 100
+PROPERTIES_MAX = 500
+"""Of all filters for changes together: they are looked at in the unit that writes the objects."""
 PATH_NAMES_MAX = 8
 NAME_CHARACTERS_MAX = 100
 TEXT_CHARACTERS_MAX = 500
@@ -157,10 +159,15 @@ def _coherent(settings: EndpointSettings) -> EndpointSettings:
     rule, of_objects = settings.filter, (DataChanged.event_type,)
     if not settings.gathers:
         if rule.changes and of_objects[0] not in settings.events:
-            raise _filter_problem(f"changes is about {of_objects[0]}, which is not among its events.")
+            raise _filter_problem(
+                f"tables are what {of_objects[0]} is about, which is not among its events. Endpoints of the "
+                "format dexie are told of it."
+            )
         return settings
     if settings.events not in ((), of_objects) or settings.once != "enrollment":
-        raise InvalidRequest(f"An endpoint of the format dexie is told of {of_objects[0]}, and each time.")
+        raise InvalidRequest(
+            f"An endpoint of the format dexie is told of {of_objects[0]} alone: leave out events and once."
+        )
     if rule != Filter(changes=rule.changes):
         raise _filter_problem("in the format dexie it can only ask for changes.")
     return replace(settings, events=of_objects)
@@ -171,7 +178,9 @@ def _of_hook(settings: EndpointSettings, change: SettingsChange, hook: str) -> E
     if not hook or settings.format != "journeyapps":
         raise _hook_problem("hook and the format journeyapps go together.")
     if not {change.events, change.once, change.filter} <= {UNSET, (), "enrollment", Filter()}:
-        raise _hook_problem("The data model says what it is told of: without events, once and filter.")
+        raise _hook_problem(
+            "The data model says what an endpoint of a hook is told of: leave out events, once and filter."
+        )
     return replace(settings, filter=Filter(hook=OfHook(name=hook)))
 
 
@@ -216,6 +225,8 @@ def _check_filter(filter_: Filter) -> Filter:
         raise _filter_problem(f"changes has at most {CHANGES_MAX} filters.")
     for of_changes in filter_.changes:
         _check_changes(of_changes)
+    if sum(len(each.properties) for each in filter_.changes) > PROPERTIES_MAX:
+        raise _filter_problem(f"its changes name at most {PROPERTIES_MAX} properties in all.")
     try:
         domains = tuple(dict.fromkeys(parse_domain(each.strip()) for each in filter_.email_domains))
     except InvalidRequest as error:
