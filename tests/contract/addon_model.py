@@ -204,7 +204,7 @@ class AddonModel:
     def _base(self, each: Mutation) -> int:
         assert each.rev is not None
         entries = [rev for rev in self.base_revs[each.table] if rev <= each.rev]
-        known = self.base_revs[each.table][max(entries)] if entries else self.marker
+        known = self.base_revs[each.table][max(entries)] if entries else None
         if known is None or self.marker is None or known.epoch != self.marker.epoch:
             return UNKNOWN
         return known.private

@@ -256,12 +256,13 @@ async def write_from_elsewhere(world: World) -> None:
             await world.rest(uid, [Operation(table="items", type="update", keys=(key,), specs=(more,))])
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", [*range(8), 72, 207])
 async def test_all_clients_come_to_the_same_in_the_end(
     database: Database, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if seed % 2:  # everything is divided
         monkeypatch.setattr(pushing, "UNIT_KEYS", 2)
+        monkeypatch.setattr(pushing, "PIECE_KEYS", 2)
         monkeypatch.setattr(reading, "SMALL_STEP", 0)
         monkeypatch.setattr(reading, "PAGE_BYTES_MAX", 300)
     world = World(database, seed)

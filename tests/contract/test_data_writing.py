@@ -292,6 +292,7 @@ async def test_a_large_push_is_divided_and_can_be_repeated(
 ) -> None:
     await opened(database)
     monkeypatch.setattr(pushing, "UNIT_KEYS", 20)
+    monkeypatch.setattr(pushing, "PIECE_KEYS", 20)
     keys = tuple(f"k{each:03}" for each in range(50))
     put_all = operation("insert", keys, values=tuple(MINE | {"n": 0} for _ in keys))
     add = operation("update", keys, op=2, specs=tuple({"n": ADD} for _ in keys))
@@ -306,6 +307,7 @@ async def test_a_large_transaction_with_one_bad_object_is_left_whole(
 ) -> None:
     await opened(database)
     monkeypatch.setattr(pushing, "UNIT_KEYS", 20)
+    monkeypatch.setattr(pushing, "PIECE_KEYS", 20)
     keys = tuple(f"k{each:03}" for each in range(50))
     values = (*(dict(MINE) for _ in keys[1:]), {"realmId": "rlm-other"})
     written = await push(database, operation("insert", keys, values=values))

@@ -110,6 +110,8 @@ def check(batch: Batch, operation: Operation) -> None:
     if batch.realm == PUBLIC and not batch.author.may_write_public:
         raise Refused("read_only", f"{PUBLIC} cannot be written by this client.")
     fault = fault_of_table(operation.table) or next(filter(None, map(fault_of_key, operation.keys)), None)
+    if fault is None and operation.criteria is not None:
+        fault = ranges.fault_of(operation.criteria)
     if fault is not None:
         raise Refused("invalid", fault)
 
@@ -338,7 +340,7 @@ def _pass_over(scene: Scene, merged: Merged, operation: Operation) -> None:
     for key in operation.keys:
         place = operation.table, key
         row = merged.rows.get(place) or scene.rows.get(place)
-        if row is not None and row.writer != scene.batch.client:
+        if place in scene.public or (row is not None and row.writer != scene.batch.client):
             _correct(scene, merged, place, row)
 
 
@@ -348,8 +350,6 @@ def _stamped(batch: Batch, value: Any) -> dict[str, Any]:
     """
     if not isinstance(value, dict):
         raise Refused("invalid", "An object is a JSON object.")
-    if not isinstance(value, dict):
-        raise Unacceptable("An object is a JSON object.")
     realm_id, owner = value.get("realmId"), value.get("owner")
     if realm_id == batch.realm_id and (batch.realm == PUBLIC or owner not in _NOBODYS):
         return value

@@ -65,20 +65,23 @@ def _add_all(value: object, items: list[Any]) -> Result:
 def _remove_all(value: object, items: list[Any]) -> Result:
     if not isinstance(value, list):
         return [], True
-    return _sorted([each for each in value if not any(_is_same(each, item) for item in items)])
+    gone = set(map(_compared, items)) - {None}
+    return _sorted([each for each in value if _compared(each) not in gone])
 
 
-def _is_same(one: object, other: object) -> bool:
-    """As `includes` compares: objects are the same as no other."""
-    if isinstance(one, dict | list) or isinstance(other, dict | list):
-        return _nan(one) and _nan(other)
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
-    return one == other
-
-
-def _nan(value: object) -> bool:
-    return isinstance(value, dict) and value.get("$t") == "number" and value.get("v") == "NaN"
+def _compared(value: object) -> tuple[type, str] | None:
+    """A text that is the same where `includes` finds two values the same; None: an object, as no other."""
+    match value:
+        case {"$t": "number", "v": str(name)}:
+            return float, name
+        case {"$t": "bigint", "v": str(digits)}:
+            return int, digits
+        case dict() | list():
+            return None
+        case int() | float() if not isinstance(value, bool):
+            return float, number_text(value)
+        case _:
+            return type(value), str(value)
 
 
 def _sorted(items: list[Any]) -> Result:

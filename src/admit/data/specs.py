@@ -11,8 +11,11 @@ from admit.data.propmods import UNDEFINED
 from admit.data.values import NESTING_MAX, PROTO, Unacceptable, depth_of
 
 PATH_CHARACTERS_MAX = 1_000
-GAP_MAX = 1_000
-"""How far behind the end of an array something may be set."""
+PATHS_MAX = 10_000
+GAP_MAX = 100
+"""How far behind the end of an array something may be set: each nothing between costs memory."""
+SHIFTED_MAX = 10_000
+"""Of a longer array no items are taken out: those behind each of them move."""
 
 _WHOLE = re.compile("[0-9]{1,9}")
 _LEADING_WHOLE = re.compile(r"\s*[+-]?[0-9]")
@@ -31,6 +34,8 @@ class Applied(msgspec.Struct, frozen=True):
 
 def apply(spec: dict[str, Any], value: dict[str, Any]) -> Applied:
     """Applies `spec` to `value`, which is changed. Raises Unacceptable."""
+    if len(spec) > PATHS_MAX:
+        raise Unacceptable(f"An update changes more than {PATHS_MAX:,} properties.")
     updates: dict[str, Any] = {}
     sure = True
     for member, given in spec.items():
@@ -39,6 +44,7 @@ def apply(spec: dict[str, Any], value: dict[str, Any]) -> Applied:
         if change is None:
             new = given
         else:
+            _check_nesting(change)
             new, certain = propmods.execute(change, _get(value, path))
             sure &= certain
         _check(path, new)
@@ -58,7 +64,11 @@ def _check(path: list[str], value: object) -> None:
         raise Unacceptable("There can be no member __proto__.")
     if sum(map(len, path)) > PATH_CHARACTERS_MAX:
         raise Unacceptable(f"A path is longer than {PATH_CHARACTERS_MAX} characters.")
-    if len(path) + depth_of(value) > NESTING_MAX:
+    _check_nesting(value, len(path))
+
+
+def _check_nesting(value: object, depth: int = 0) -> None:
+    if depth + depth_of(value) > NESTING_MAX:
         raise Unacceptable(f"An object is nested more than {NESTING_MAX} deep.")
 
 
@@ -86,7 +96,7 @@ def _set(value: Any, path: list[str], new: Any) -> bool:
         value = inner
         if not isinstance(value, dict | list):
             return True  # a number or a text has no properties
-        if "$t" in value:
+        if isinstance(value, dict) and "$t" in value:
             return False
     if isinstance(value, list):
         return _set_item(value, last, new)
@@ -131,6 +141,8 @@ def _set_item(items: list[Any], name: str, new: Any) -> bool:
     place = int(name)
     if new != UNDEFINED:
         return _put_item(items, place, new)
+    if len(items) > SHIFTED_MAX:
+        raise Unacceptable(f"An item is taken out of an array of more than {SHIFTED_MAX:,}.")
     del items[place : place + 1]
     return True
 

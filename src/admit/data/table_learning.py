@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -37,7 +38,7 @@ class KnownTables:
     async def learn(self, app_id: str, told: Mapping[str, Any], now: int) -> None:
         """Keeps what `told`, the schema of a client by name, says of tables that nobody knows yet."""
         known = self._names[app_id]
-        unknown = [name for name in told if name not in known]
+        unknown = islice((name for name in told if name not in known), TABLES_MAX)
         settings = [each for name in unknown if (each := setting_of(name, told[name])) is not None]
         if settings:
             lesson = Lesson(app_id, tuple(settings), now)

@@ -17,6 +17,8 @@ OBJECT_BYTES_MAX = 1_000_000
 NESTING_MAX = 64
 KEY_CHARACTERS_MAX = 500
 TABLE_CHARACTERS_MAX = 100
+WHOLE_MIN, WHOLE_MAX = -(2**63), 2**63 - 1
+"""What is beyond is kept as clients read it, who have no whole numbers of this size."""
 PROTO = "__proto__"
 PROTO_BYTES = PROTO.encode()
 
@@ -97,6 +99,14 @@ def text_of(value: object) -> str:
     return text.decode()
 
 
+def weight_of(value: object) -> int:
+    """The bytes of the JSON of `value`; 0 where it has none and will be refused."""
+    try:
+        return len(_encoded(value))
+    except Unacceptable:
+        return 0
+
+
 def depth_of(value: object) -> int:
     """How deep objects and arrays are nested in `value`: 0 for anything else. More than NESTING_MAX is
     counted as one more.
@@ -164,10 +174,11 @@ def _no_constant(name: str) -> Any:
     raise Unacceptable(f"{name} is not JSON.")
 
 
-def _whole(digits: str) -> int:
+def _whole(digits: str) -> float:
     if len(digits) > 300:  # JavaScript reads them as infinite
         raise Unacceptable("A number is beyond all bounds.")
-    return int(digits)
+    whole = int(digits)
+    return whole if WHOLE_MIN <= whole <= WHOLE_MAX else float(digits)
 
 
 def _finite(digits: str) -> float:

@@ -78,6 +78,13 @@ class Socket:
             message = Close(POLICY_VIOLATION, "reads too slowly")
         self.outbox.put_nowait(message)
 
+    def awaits(self, said: Message) -> bool:
+        """Whether `said` is the answer to changes that the client was told: as many as others make."""
+        visitor = self.visitor
+        if visitor is None or visitor.base is not None or visitor.until is None:
+            return False
+        return said.type == "ready" and said.rev == str(visitor.until)
+
     def refresh(self) -> None:
         """Tells the client to refresh its token now; once is enough until it has been sent."""
         if not self._told:
@@ -120,14 +127,15 @@ async def converse(websocket: WebSocket, socket: Socket, on_message: Callable[[M
                 return int(message.get("code") or 0)
             text = message.get("text")
             size = len(text) if text is not None else len(message.get("bytes") or b"")
-            heard = [*(at for at in heard if at > time.monotonic() - MESSAGES_WINDOW_SECONDS)]
-            heard.append(time.monotonic())
+            said = NOTHING if text is None or size > MESSAGE_BYTES_MAX else _said(text)
+            if not socket.awaits(said):
+                heard = [at for at in heard if at > time.monotonic() - MESSAGES_WINDOW_SECONDS]
+                heard.append(time.monotonic())
             if size > MESSAGE_BYTES_MAX:
                 socket.say(Close(TOO_BIG, "message too big"))
             elif len(heard) > MESSAGES_MAX:
                 socket.say(Close(POLICY_VIOLATION, "too many messages"))
             else:
-                said = NOTHING if text is None else _said(text)
                 if said.type == "ping":
                     socket.say(PONG)
                 on_message(said)

@@ -19,6 +19,7 @@ from admit.accounts.tokens import AccessClaims
 from admit.accounts.users import User
 from admit.data.authors import Author
 from admit.data.operations import Batch, Written
+from admit.data.operations import Operation as Wanted
 from admit.data.pushing import push
 from admit.errors import Refused, Unauthorized
 from admit.web import sync_requests
@@ -79,7 +80,7 @@ async def sync(call: Call) -> Response:
     person = None if asking is None else _person(asking)
     told = await count_sync(call, app, None if person is None else person.user)
     body = await read_body(call.request, ANONYMOUS_BYTES_MAX if person is None else SYNC_BYTES_MAX)
-    request = await _aside(sync_requests.read, body)
+    request = await _aside(body, partial(sync_requests.read, body))
     if person is not None:
         await _check_person(call, app, person, request)
     elif request.pushes or request.carries_texts:
@@ -87,13 +88,16 @@ async def sync(call: Call) -> Response:
     if request.carries_texts:
         raise no_texts()
     pull = pull_of(app, None if person is None else person.user, request)
-    written = None if person is None else await _push(call, app, person, request, pull)
-    schema = await _aside(partial(sync_requests.schema_in, request=request), body)
+    written = None
+    if person is not None and request.pushes:
+        wanted = await _aside(body, lambda: tuple(sync_requests.operations(request, pull.last)))
+        written = await _push(call, app, person, request, pull, wanted)
+    schema = await _aside(body, partial(sync_requests.schema_in, body, request))
     return await answer(call.gateway, pull, written, schema, told)
 
 
-async def _aside(read: Callable[[bytes], T], body: bytes) -> T:
-    return read(body) if len(body) < ASIDE_BYTES else await asyncio.to_thread(read, body)
+async def _aside(body: bytes, work: Callable[[], T]) -> T:
+    return work() if len(body) < ASIDE_BYTES else await asyncio.to_thread(work)
 
 
 # Who may
@@ -148,10 +152,10 @@ def _is_first_pull(request: SyncRequest, user: User) -> bool:
 # What is taken
 
 
-async def _push(call: Call, app: App, person: Person, request: SyncRequest, pull: Pull) -> Written | None:
-    """What has come of what the client has changed; None: nothing has."""
-    if not request.pushes:
-        return None
+async def _push(
+    call: Call, app: App, person: Person, request: SyncRequest, pull: Pull, wanted: tuple[Wanted, ...]
+) -> Written:
+    """What has come of what the client has changed."""
     user, claims = person.user, person.claims
     author = Author(uid=user.uid, user_id=user.user_id, session_id=claims.sid, client_id=claims.client_id)
     batch = Batch(
@@ -160,7 +164,7 @@ async def _push(call: Call, app: App, person: Person, request: SyncRequest, pull
         realm_id=user.user_id,
         client=request.client_identity,
         author=author,
-        operations=tuple(sync_requests.operations(request, pull.last)),
+        operations=wanted,
         epoch=pull.last.epoch,
         known=pull.last.private,
         now=call.gateway.clock(),

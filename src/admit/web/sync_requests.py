@@ -6,7 +6,9 @@ that is too long, is rejected with its transaction by whoever writes it.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -21,11 +23,12 @@ from admit.errors import InvalidRequest
 NAME_CHARACTERS_MAX = 200
 REV_MAX = 2**53
 PROBLEM_CHARACTERS_MAX = 300
+STORABLE = r"^[^\x00\ud800-\udfff]*$"
 
 # Of what a client sends about shared texts (Yjs), only updates would be lost.
 _HARMLESS_TEXT_MESSAGES = frozenset({"sv", "doc-open", "doc-close", "aware"})
 
-Name = Annotated[str, Meta(min_length=1, max_length=NAME_CHARACTERS_MAX, pattern=r"^[^\x00]*$")]
+Name = Annotated[str, Meta(min_length=1, max_length=NAME_CHARACTERS_MAX, pattern=STORABLE)]
 Number = Annotated[int, Meta(ge=0, le=REV_MAX)]
 
 
@@ -77,7 +80,7 @@ class SyncRequest(msgspec.Struct, frozen=True, rename="camel"):
     """What of a sync request matters here. `last_pull`: None where the client has never pulled."""
 
     schema: dict[str, Any] = {}
-    client_identity: Annotated[str, Meta(max_length=NAME_CHARACTERS_MAX, pattern=r"^[^\x00]*$")] = ""
+    client_identity: Annotated[str, Meta(max_length=NAME_CHARACTERS_MAX, pattern=STORABLE)] = ""
     db_id: Any = msgspec.field(name="dbID", default=None)
     last_pull: LastPull | None = None
     base_revs: list[BaseRevision] = []
@@ -205,12 +208,15 @@ def _bases(told: list[BaseRevision], last: Marker) -> Mapping[str, list[tuple[fl
         known = marker and (marker.epoch, marker.sign) == (last.epoch, last.sign)
         base = marker.private if marker and known else UNKNOWN
         bases.setdefault(each.table_name, []).append((each.client_rev, base))
+    for of_table in bases.values():
+        of_table.sort()
     return bases
 
 
-def _base(of_table: Iterable[tuple[float, int]], rev: int) -> int:
+def _base(of_table: Sequence[tuple[float, int]], rev: int) -> int:
     """What was known at number `rev`; UNKNOWN: nobody can say."""
-    return max(((start, base) for start, base in of_table if start <= rev), default=(0, UNKNOWN))[1]
+    place = bisect_right(of_table, (rev, math.inf))
+    return of_table[place - 1][1] if place else UNKNOWN
 
 
 def _without_undefined(told: Any) -> Any:
