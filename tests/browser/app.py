@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
@@ -20,6 +20,7 @@ class App:
 
     installation: Installation
     page_url: str
+    _codes_read: dict[str, int] = field(default_factory=dict)
 
     @property
     def database_url(self) -> str:
@@ -59,11 +60,15 @@ class App:
         await page.locator("input[name=otp]").wait_for()
 
     async def code_for(self, email: str) -> str:
-        """The code in the newest mail to `email`."""
+        """The code in the newest mail to `email`, once that is another mail than last time."""
         async with asyncio.timeout(WAIT_SECONDS):
-            while not (mails := [m for m in self.installation.mails() if m["to"] == email]):
+            while len(codes := self._codes_for(email)) <= self._codes_read.get(email, 0):
                 await asyncio.sleep(0.05)  # another process writes the file
-        return str(mails[-1]["otp"])
+        self._codes_read[email] = len(codes)
+        return codes[-1]
+
+    def _codes_for(self, email: str) -> list[str]:
+        return [str(mail["otp"]) for mail in self.installation.mails() if mail["to"] == email]
 
     async def current_user(self, page: Page, condition: str = "user.isLoggedIn") -> dict[str, Any]:
         """`db.cloud.currentUser` once `condition`, in JavaScript, holds for it."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -146,16 +147,21 @@ async def test_secrets_and_headers_are_sealed_for_their_place(database: Database
         await current(database, ring, other.endpoint_id)
 
 
+async def fill(database: Database, ring: KeyRing) -> None:
+    """Leaves room for one more endpoint."""
+    new, secret = SettingsChange(url=URL), new_secret("hmac")
+
+    def add(tx: Transaction, some: Sequence[int]) -> None:
+        for _ in some:
+            endpoints.create(tx, ring, APP, new, secret, NOW)
+
+    await database.write_in_pieces(add, range(ENDPOINTS_MAX - 1), size=25)
+
+
 async def test_no_app_has_more_endpoints_than_the_limit(database: Database, ring: KeyRing) -> None:
     await start_app(database)
     await start_app(database, OTHER)
-    new, secret = SettingsChange(url=URL), new_secret("hmac")
-
-    def fill(tx: Transaction) -> None:
-        for _ in range(ENDPOINTS_MAX - 1):
-            endpoints.create(tx, ring, APP, new, secret, NOW)
-
-    await database.write(fill)
+    await fill(database, ring)
     rivals = await asyncio.gather(*(create(database, ring) for _ in range(5)), return_exceptions=True)
     refused = [each for each in rivals if isinstance(each, Conflict)]
     assert len(refused) == 4
@@ -166,17 +172,16 @@ async def test_no_app_has_more_endpoints_than_the_limit(database: Database, ring
 async def test_two_processes_share_the_limit_of_endpoints(postgres_url: str, ring: KeyRing) -> None:
     here, there = Database(postgres_url), Database(postgres_url)
     made, go_on = threading.Event(), threading.Event()
-    new, secret = SettingsChange(url=URL), new_secret("hmac")
 
-    def fill(tx: Transaction) -> None:
-        for _ in range(ENDPOINTS_MAX):
-            endpoints.create(tx, ring, APP, new, secret, NOW)
+    def add_the_last(tx: Transaction) -> None:
+        endpoints.create(tx, ring, APP, SettingsChange(url=URL), new_secret("hmac"), NOW)
         made.set()
         go_on.wait(4)
 
     try:
         await start_app(here)
-        filling = asyncio.create_task(there.write(fill))
+        await fill(here, ring)
+        filling = asyncio.create_task(there.write(add_the_last))
         await asyncio.to_thread(made.wait, 4)
         rival = asyncio.create_task(create(here, ring))
         while not rival.done() and not await here.read(lambda tx: tx.execute(WAITING).scalar_one()):

@@ -252,7 +252,7 @@ async def test_what_is_not_supported_is_answered_as_the_guide_says(
 
     update = {"type": "u-c", "table": "notes", "prop": "text", "k": "nts1", "u": "", "i": 1}
     status, told = await page.sync(insert("nts1", title="Kept there"), y=[update])
-    assert status == 403
+    assert status == 501
     async with aiohttp.ClientSession() as http, http.put(f"{notes}/blob/some") as answer:
         assert answer.status == 404
     status, told = await fetched(
