@@ -70,7 +70,7 @@ def main() -> None:
 def _throughput(database: str, endpoints: int, *, deliveries: int, runs: int) -> float:
     with ExitStack() as stack:
         ports = stack.enter_context(_sink(endpoints, 0))
-        client = stack.enter_context(_courier("post", *map(str, ports)))
+        client = stack.enter_context(servers.child("bench.courier", "post", *map(str, ports)))
         raw_rates, raw_cpu, drained = [], [], []
         for run in range(runs + 1):  # the first one warms up
             rate, cpu_ms = _raw(client, ports, deliveries)
@@ -103,7 +103,7 @@ def _raw(client: "subprocess.Popen[str]", ports: Sequence[int], count: int) -> t
 def _drain(database: str, ports: Sequence[int], deliveries: int) -> Drained:
     with _database(database) as (folder, url, database_pid):
         _fill(url, deliveries // len(ports), ports, folder)
-        with _courier("deliver", url, folder=folder) as worker:
+        with servers.child("bench.courier", "deliver", url) as worker:
             _wait_for(ports, deliveries // 10)
             count, at = _count(ports), time.perf_counter()
             before = machine.cpu_seconds(worker.pid)
@@ -145,7 +145,7 @@ def _paced(
         _fill(url, 0, ports, folder)
         if dead_retries:
             _run("retries", url, str(dead_retries), str(ports[-1]), folder=folder)
-        with _courier("deliver", url, folder=folder) as worker:
+        with servers.child("bench.courier", "deliver", url) as worker:
             _say(worker, f"pace {per_second} 1")
             time.sleep(0.5)
             _told(counted)
@@ -181,25 +181,6 @@ def _sink(ports: int, hanging: int) -> Iterator[list[int]]:
     finally:
         process.stdin.close()
         process.wait(timeout=10)
-
-
-@contextmanager
-def _courier(*words: str, folder: Path | None = None) -> "Iterator[subprocess.Popen[str]]":
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bench.courier", *words],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert process.stdin is not None
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    try:
-        yield process
-    finally:
-        process.stdin.close()
-        try:
-            process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            process.kill()
 
 
 def _fill(url: str, events: int, ports: Sequence[int], folder: Path) -> None:

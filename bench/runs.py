@@ -13,8 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +58,7 @@ def main() -> None:
 
 
 def _measure(database: str, at_once: int, *, runs: int, repeat: int) -> None:
-    with _runner("frames", str(at_once)) as frames:
+    with servers.child("bench.runner", "frames", str(at_once)) as frames:
         raw_rates, drained = [], []
         for number in range(repeat + 1):  # the first one warms up
             raw = _raw(frames, runs)
@@ -98,7 +97,7 @@ def _drain(database: str, at_once: int, runs: int) -> Drained:
         words = [url, str(tasks.parent)]
         command = [sys.executable, "-m", "bench.runner", "fill", *words, str(runs)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        runner = stack.enter_context(_runner("run", *words))
+        runner = stack.enter_context(servers.child("bench.runner", "run", *words))
         begun = _wait_for(runner, runs // 10)
         at, before = time.perf_counter(), _cpu(runner.pid, database_pid)
         done = _wait_for(runner, runs) - begun
@@ -127,25 +126,6 @@ def _wait_for(runner: "subprocess.Popen[str]", count: int) -> int:
             raise SystemExit(f"only {done} of {count} runs are done")
         time.sleep(LOOK_SECONDS)
     return done
-
-
-@contextmanager
-def _runner(*words: str) -> "Iterator[subprocess.Popen[str]]":
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bench.runner", *words],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert process.stdin is not None
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    try:
-        yield process
-    finally:
-        process.stdin.close()
-        try:
-            process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            process.kill()
 
 
 def _ask(process: "subprocess.Popen[str]", line: str) -> str:

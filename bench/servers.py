@@ -142,6 +142,25 @@ def admit_server(
         process.wait(timeout=30)
 
 
+@contextmanager
+def child(module: str, *words: str) -> Iterator["subprocess.Popen[str]"]:
+    """A program that says it is ready and then answers a line for each line; ended with its input."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    try:
+        yield process
+    finally:
+        process.stdin.close()
+        try:
+            process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
 def free_port() -> int:
     """A TCP port on loopback that nobody listens on at this moment."""
     with socket.socket() as probe:

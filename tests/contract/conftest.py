@@ -1,5 +1,10 @@
 """Fixtures of the contract tests."""
 
+from collections.abc import Iterator
+
+import pytest
+
+from tests.contract.command_line import CommandLine, Runner, serving
 from tests.contract.served import (
     door,
     migrated_postgres,
@@ -9,6 +14,7 @@ from tests.contract.served import (
     served_sqlite_url,
     served_url,
 )
+from tests.postgres import Cluster
 
 __all__ = [
     "door",
@@ -19,3 +25,35 @@ __all__ = [
     "served_sqlite_url",
     "served_url",
 ]
+
+SECRET_KEY = "the-secret-key-of-command-lines-0123456789"
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[Runner]:
+    """What runs the commands of all tests of a module."""
+    runner = Runner()
+    yield runner
+    runner.close()
+
+
+@pytest.fixture(scope="module", params=["file", "server", "postgres"])
+def admit(
+    request: pytest.FixtureRequest, runner: Runner, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[CommandLine]:
+    """A command line on one database for all tests of a module, which it reaches in each way in turn."""
+    folder = tmp_path_factory.mktemp(request.param)
+    match request.param:
+        case "file":
+            line = CommandLine(runner, folder)
+            line("token", "create")
+            yield line
+        case "server":
+            with serving(folder):
+                yield CommandLine(runner, folder)
+        case _:
+            cluster: Cluster = request.getfixturevalue("postgres_cluster")
+            name = request.module.__name__.rpartition(".")[2]
+            url = cluster.create_database(name)
+            yield CommandLine(runner, folder, {"ADMIT_DATABASE_URL": url, "ADMIT_SECRET_KEY": SECRET_KEY})
+            cluster.drop_database(name)

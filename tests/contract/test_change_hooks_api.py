@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -223,13 +222,6 @@ async def _keys_in_log(desk: Desk) -> list[str]:
     events = await desk.served.gateway.db.read(lambda tx: log.after(tx, desk.app.app_id, 0, 5_000))
     told = [json.loads(bytes(each.data)) for each in events if each.type == "data.changed"]
     return [change["key"] for data in told for change in data["changes"]]
-
-
-@pytest.fixture(scope="module")
-def runner() -> Iterator[Runner]:
-    runner = Runner()
-    yield runner
-    runner.close()
 
 
 def test_commands_of_the_guide_do_what_it_says(runner: Runner, tmp_path: Any) -> None:

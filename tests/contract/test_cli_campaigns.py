@@ -55,14 +55,6 @@ def far_side() -> Iterator[Far]:
     server.server_close()
 
 
-@pytest.fixture(scope="module")
-def runner() -> Iterator[Runner]:
-    """What runs the commands of all tests here."""
-    runner = Runner()
-    yield runner
-    runner.close()
-
-
 @pytest.fixture
 def admit(runner: Runner, tmp_path: Path) -> CommandLine:
     """The command line beside a SQLite file with an app and its people."""

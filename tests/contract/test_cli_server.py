@@ -7,7 +7,6 @@ import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,14 +17,6 @@ from tests.postgres import Cluster
 
 SECRET_KEY = "the-secret-key-of-command-tests-0123456789"
 OWNER = ("--owner", "ada@example.com")
-
-
-@pytest.fixture(scope="module")
-def runner() -> Iterator[Runner]:
-    """What runs the commands of all tests here."""
-    runner = Runner()
-    yield runner
-    runner.close()
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Who is linked to whom is told, shown and can be undone; and the ledger forgets those who never came in."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -187,14 +187,6 @@ async def api(served: Served, method: str, path: str, token: str | None = None, 
 
 
 ITS = {"issuer": GOOGLE.issuer, "subject": "a/b c@d?é&x=1"}
-
-
-@pytest.fixture(scope="module")
-def runner() -> Iterator[Runner]:
-    """What runs the commands of all tests here."""
-    runner = Runner()
-    yield runner
-    runner.close()
 
 
 @pytest.fixture

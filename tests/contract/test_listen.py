@@ -6,7 +6,7 @@ import os
 import pty
 import signal
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,14 +181,6 @@ def test_url_or_secret_that_cannot_be_used_is_refused(
     arguments: list[str], problem: str, admit: CommandLine
 ) -> None:
     assert admit.refused("listen", "notes", *arguments, code=2).startswith(problem)
-
-
-@pytest.fixture(scope="module")
-def runner() -> Iterator[Runner]:
-    """What runs the commands that end by themselves."""
-    runner = Runner()
-    yield runner
-    runner.close()
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from tests.contract.command_line import CommandLine
 from tests.contract.model_desk import TASKS
-from tests.contract.test_cli_commands import admit, app, runner
+from tests.contract.test_cli_commands import app
 
-__all__ = ["admit", "app", "runner"]
+__all__ = ["app"]
 
 HOOKS = """
 [[models.task.webhooks]]

@@ -1,47 +1,16 @@
 """`admit table …` and `admit object …`, alike by every way: into a file, through a server, on PostgreSQL."""
 
 import itertools
-from collections.abc import Iterator
 
 import pytest
 
 from admit.cli.connection import target
-from tests.contract.command_line import CommandLine, Runner, serving
-from tests.postgres import Cluster
+from tests.contract.command_line import CommandLine
 
 SECRET_KEY = "the-secret-key-of-object-commands-01234567"
 ADA, BOB = "ada@example.com", "bob@example.com"
 
 _numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def runner() -> Iterator[Runner]:
-    """What runs the commands of all tests here."""
-    runner = Runner()
-    yield runner
-    runner.close()
-
-
-@pytest.fixture(scope="module", params=["file", "server", "postgres"])
-def admit(
-    request: pytest.FixtureRequest, runner: Runner, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[CommandLine]:
-    """A command line on one database for all tests here, which it reaches in each way in turn."""
-    folder = tmp_path_factory.mktemp(request.param)
-    match request.param:
-        case "file":
-            line = CommandLine(runner, folder)
-            line("token", "create")
-            yield line
-        case "server":
-            with serving(folder):
-                yield CommandLine(runner, folder)
-        case _:
-            cluster: Cluster = request.getfixturevalue("postgres_cluster")
-            url = cluster.create_database("object_commands")
-            yield CommandLine(runner, folder, {"ADMIT_DATABASE_URL": url, "ADMIT_SECRET_KEY": SECRET_KEY})
-            cluster.drop_database("object_commands")
 
 
 @pytest.fixture

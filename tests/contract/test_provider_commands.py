@@ -26,14 +26,6 @@ PUBLIC = ("--client-id", "us", "--public")
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="module")
-def runner() -> Iterator[Runner]:
-    """What runs the commands of all tests here."""
-    runner = Runner()
-    yield runner
-    runner.close()
-
-
 @pytest.fixture(scope="module", params=["file", "server", "postgres"])
 def admit(
     request: pytest.FixtureRequest, runner: Runner, tmp_path_factory: pytest.TempPathFactory

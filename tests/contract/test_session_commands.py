@@ -61,14 +61,6 @@ class App:
     client: dict[str, str]
 
 
-@pytest.fixture(scope="module")
-def runner() -> Iterator[Runner]:
-    """What runs the commands of all tests here."""
-    runner = Runner()
-    yield runner
-    runner.close()
-
-
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
 def way(
     request: pytest.FixtureRequest, runner: Runner, tmp_path_factory: pytest.TempPathFactory

@@ -37,13 +37,6 @@ def nightly(context):
 SECONDS_MAX = 30
 
 
-@pytest.fixture(scope="module")
-def runner() -> Iterator[Runner]:
-    runner = Runner()
-    yield runner
-    runner.close()
-
-
 @pytest.fixture
 def admit(runner: Runner, tmp_path: Path) -> Iterator[CommandLine]:
     """The command line beside a server with tasks."""

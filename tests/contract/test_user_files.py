@@ -33,14 +33,6 @@ SECRET_KEY = "the-secret-key-of-file-tests-0123456789"
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="module")
-def runner() -> Iterator[Runner]:
-    """What runs the commands of all tests here."""
-    runner = Runner()
-    yield runner
-    runner.close()
-
-
 @pytest.fixture(scope="module", params=["file", "server", "postgres"])
 def admit(
     request: pytest.FixtureRequest, runner: Runner, tmp_path_factory: pytest.TempPathFactory

@@ -2,13 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
-from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, bindparam, select
+from sqlalchemy import select
 
-from admit.data.tables import objects, realms
-from admit.events.log import logs
+from admit.data.reading import BEHIND, REVISIONS
+from admit.data.tables import objects
 from admit.storage.lookups import Lookup
 from admit.storage.transaction import Transaction
 
@@ -21,29 +20,9 @@ LOOK_BYTES_MAX = 32_000_000
 STEP_MAX = 16
 """So few revisions are looked up one by one, those of all places together."""
 
-HEADS = Lookup(
-    select(realms.c.app_id, realms.c.realm, realms.c.revision, logs.c.epoch).select_from(
-        realms.join(logs, logs.c.app_id == realms.c.app_id)
-    ),
-    (realms.c.app_id, realms.c.realm),
-)
-
-
-def _behind(*columns: ColumnElement[Any]) -> Select[Any]:
-    return (
-        select(*columns)
-        .where(
-            objects.c.app_id == bindparam("app"),
-            objects.c.history == bindparam("realm"),
-            objects.c.revision > bindparam("after"),
-            objects.c.revision <= bindparam("head"),
-        )
-        .limit(ROWS_MAX + 1)
-    )
-
-
-SIZES = _behind(objects.c.size)
-ROWS = _behind(objects.c.table_name, objects.c.key, objects.c.value, objects.c.writer)
+SIZES = select(objects.c.size).where(*BEHIND).limit(ROWS_MAX + 1)
+ROWS = select(objects.c.table_name, objects.c.key, objects.c.value, objects.c.writer)
+ROWS = ROWS.where(*BEHIND).limit(ROWS_MAX + 1)
 _of_revision = (objects.c.app_id, objects.c.history, objects.c.revision)
 SIZES_OF_EACH = Lookup(select(*_of_revision, objects.c.size), _of_revision)
 ROWS_OF_EACH = Lookup(
@@ -84,9 +63,9 @@ class Fresh(msgspec.Struct, frozen=True):
 def find_fresh(tx: Transaction, starts: Set[Start]) -> Fresh:
     """What is behind `starts`, in one snapshot."""
     keys = {(app_id, realm) for app_id, realm, _ in starts}
-    found = HEADS.rows(tx, keys)
-    epochs = {app_id: epoch for app_id, _, _, epoch in found}
-    heads = dict.fromkeys(keys, 0) | {(app_id, realm): revision for app_id, realm, revision, _ in found}
+    found = REVISIONS.rows(tx, keys)
+    epochs = {app_id: epoch for app_id, epoch, _, _ in found}
+    heads = dict.fromkeys(keys, 0) | {(app_id, realm): revision for app_id, _, realm, revision in found}
     steps = {start: heads[start[:2]] - start[2] for start in starts if heads[start[:2]] > start[2]}
     rows = _small_steps(tx, {start: step for start, step in steps.items() if step <= STEP_MAX})
     rows |= {start: _large_step(tx, start, step) for start, step in steps.items() if step > STEP_MAX}
@@ -125,7 +104,7 @@ def _revisions(steps: Mapping[Start, int]) -> list[Revision]:
 
 def _large_step(tx: Transaction, start: Start, step: int) -> tuple[FreshRow, ...] | None:
     app_id, realm, after = start
-    wanted = {"app": app_id, "realm": realm, "after": after, "head": after + step}
+    wanted = {"app": app_id, "realm": realm, "after": after, "until": after + step}
     if _is_too_much(tx.execute(SIZES, wanted).scalars().all()):
         return None
     rows = tx.execute(ROWS, wanted)

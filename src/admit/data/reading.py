@@ -27,19 +27,21 @@ REVISIONS = Lookup(
     ),
     (realms.c.app_id, realms.c.realm),
 )
+"""How far realms are, and the epochs of their apps: app_id, epoch, realm, revision."""
 EPOCHS = Lookup(select(logs.c.app_id, logs.c.epoch), (logs.c.app_id,))
-_behind = (
+BEHIND = (
     objects.c.app_id == bindparam("app"),
     objects.c.history == bindparam("realm"),
     objects.c.revision > bindparam("after"),
     objects.c.revision <= bindparam("until"),
 )
+"""What has changed in a realm behind one revision, up to another."""
 SIZES = (
-    select(objects.c.revision, objects.c.size).where(*_behind).order_by(objects.c.revision).limit(PAGE_ROWS)
+    select(objects.c.revision, objects.c.size).where(*BEHIND).order_by(objects.c.revision).limit(PAGE_ROWS)
 )
 ROWS = (
     select(objects.c.table_name, objects.c.key, objects.c.value, objects.c.writer, objects.c.revision)
-    .where(*_behind)
+    .where(*BEHIND)
     .order_by(objects.c.revision)
 )
 STATES = Lookup(

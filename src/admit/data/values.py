@@ -6,12 +6,12 @@ are; properties whose own name begins with `$` arrive with one `$` more.
 
 import json
 import math
-import re
 from typing import Any
 
 import msgspec
 
 from admit.errors import InvalidRequest
+from admit.storage.lookups import UNSTORABLE
 
 OBJECT_BYTES_MAX = 1_000_000
 NESTING_MAX = 64
@@ -22,7 +22,6 @@ WHOLE_MIN, WHOLE_MAX = -(2**63), 2**63 - 1
 PROTO = "__proto__"
 PROTO_BYTES = PROTO.encode()
 
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -57,7 +56,7 @@ def fault_of_table(name: str) -> str | None:
         return f"The name of a table has 1 to {TABLE_CHARACTERS_MAX} characters."
     if name.startswith("$"):
         return "The name of a table does not begin with $."
-    if name == PROTO or _UNSTORABLE.search(name):
+    if name == PROTO or UNSTORABLE.search(name):
         return "This cannot be the name of a table."
     return None
 
@@ -66,7 +65,7 @@ def fault_of_key(key: str) -> str | None:
     """Why there can be no object with this key; None: there can. Compound keys are JSON arrays."""
     if not 1 <= len(key) <= KEY_CHARACTERS_MAX:
         return f"A key has 1 to {KEY_CHARACTERS_MAX} characters."
-    if key == PROTO or _UNSTORABLE.search(key):
+    if key == PROTO or UNSTORABLE.search(key):
         return "A key has no NUL, no half characters, and is not __proto__."
     if key[0] == "[" and key[-1] == "]":
         return _fault_of_compound_key(key)
@@ -159,7 +158,7 @@ def _is_part(part: object) -> bool:
     if isinstance(part, list):
         return all(map(_is_part, part))
     if isinstance(part, str):
-        return part != PROTO and not _UNSTORABLE.search(part)
+        return part != PROTO and not UNSTORABLE.search(part)
     return isinstance(part, int | float) and not isinstance(part, bool) and math.isfinite(part)
 
 

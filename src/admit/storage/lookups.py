@@ -34,7 +34,8 @@ from sqlalchemy import (
 
 from admit.storage.transaction import Transaction
 
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+"""What no text in a database can hold."""
 
 
 class Lookup:
@@ -126,4 +127,4 @@ def _encoded(keys: list[tuple[str | int, ...]]) -> str:
 
 
 def _is_unstorable(part: str | int) -> bool:
-    return isinstance(part, str) and _UNSTORABLE.search(part) is not None
+    return isinstance(part, str) and UNSTORABLE.search(part) is not None
