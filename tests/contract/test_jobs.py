@@ -7,16 +7,19 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 import pytest
-from sqlalchemy import event, insert, select
+from sqlalchemy import Connection, event, insert, select
 
 from admit.jobs import claims, emptying, queue
 from admit.jobs.claims import Wanted
 from admit.jobs.queue import Job, Settlement
 from admit.jobs.tables import jobs
+from admit.storage import volleys
 from admit.storage.database import Database
 from admit.storage.transaction import Transaction
+from admit.storage.volleys import Asked
 
 NOW = 1_764_000_000_000
 LEASE_MS = 60_000
@@ -407,7 +410,8 @@ def indexes_used(tx: Transaction) -> dict[str, set[str]]:
     for name, operate in operations.items():
         executed.clear()
         event.listen(tx.connection, "before_cursor_execute", remember)
-        operate()
+        with patch.object(volleys, "rows_of_each", remembered(executed)):
+            operate()
         event.remove(tx.connection, "before_cursor_execute", remember)
         plans = " ".join(plan(tx, statement, parameters) for statement, parameters in list(executed))
         used[name] = set(
@@ -416,6 +420,18 @@ def indexes_used(tx: Transaction) -> dict[str, set[str]]:
         if re.search(r"Seq Scan on jobs|SCAN jobs\b", plans):
             used[name].add("none")
     return used
+
+
+def remembered(executed: list[tuple[str, Any]]) -> Callable[[Connection, Sequence[Asked]], object]:
+    """Volleys as ever; `executed` is told of what goes past SQLAlchemy."""
+
+    def rows_of_each(connection: Connection, asked: Sequence[Asked]) -> object:
+        if "pipeline" in connection.info:
+            executed.extend(volleys.text_of(*each) for each in asked)
+        return fire(connection, asked)
+
+    fire = volleys.rows_of_each
+    return rows_of_each
 
 
 def settle_all(tx: Transaction, settled: list[Settlement]) -> None:

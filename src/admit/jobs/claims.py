@@ -1,6 +1,7 @@
 """Claims: workers take due jobs out of a lane for a time, the longest due first."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -21,12 +22,13 @@ from sqlalchemy import (
 )
 
 from admit.jobs import lanes
-from admit.jobs.lanes import Terms
+from admit.jobs.lanes import Limits, Terms
 from admit.jobs.order import BLOCKED_MS
 from admit.jobs.queue import Job
 from admit.jobs.tables import jobs
 from admit.jobs.tables import lanes as lanes_table
 from admit.storage.transaction import Transaction
+from admit.storage.volleys import Asked, written_out
 
 DUES_PAGE = 500
 POSTPONED_AT_ONCE = 500
@@ -44,8 +46,11 @@ _STATE = jobs.c.state.concat("")
 _TRIED_AT = jobs.c.tried_at + literal_column("0")
 
 
-def _claim(*which: ColumnElement[bool]) -> Update:
-    """Claims some of a lane, the longest due first."""
+def _claim(most: int, *which: ColumnElement[bool]) -> Update:
+    """Claims `most` of a lane, the longest due first.
+
+    That number stands in the text, so that PostgreSQL plans for few rows.
+    """
     # As a CTE it is evaluated once: inside of IN, PostgreSQL may run it again and claim more than the limit.
     # FOR UPDATE SKIP LOCKED is for PostgreSQL, where other processes claim at the same time; SQLite, which
     # has one writer, has no such words, and SQLAlchemy leaves them out.
@@ -53,7 +58,7 @@ def _claim(*which: ColumnElement[bool]) -> Update:
         select(jobs.c.app_id, jobs.c.job_id)
         .where(*_OF_LANE, jobs.c.again == bindparam("tried"), *which)
         .order_by(jobs.c.due_at)
-        .limit(_MOST)
+        .limit(written_out(most))
         .with_for_update(skip_locked=True)
         .cte("chosen")
     )
@@ -87,15 +92,25 @@ def _claim(*which: ColumnElement[bool]) -> Update:
 
 
 _OUT_OF_ORDER = Job.__struct_fields__.index("out_of_order")
-CLAIM_DUE = _claim(jobs.c.due_at <= bindparam("now"))
-CLAIM_IN_ORDER = _claim(jobs.c.due_at <= bindparam("now"), _STATE != "blocked")
-CLAIM_EARLY = _claim(
-    _STATE != "blocked",
-    or_(
-        jobs.c.due_at <= bindparam("now"),
-        and_(_STATE != "claimed", bindparam("failed_before") > _TRIED_AT),
-    ),
-)
+
+
+@cache
+def claim_due(most: int) -> Update:
+    """Claims what is due."""
+    return _claim(most, jobs.c.due_at <= bindparam("now"))
+
+
+@cache
+def claim_in_order(most: int) -> Update:
+    """Claims what is due and waits for nothing earlier."""
+    return _claim(most, jobs.c.due_at <= bindparam("now"), _STATE != "blocked")
+
+
+@cache
+def claim_early(most: int) -> Update:
+    """Claims what is due, and what failed long enough ago."""
+    failed_long_ago = and_(_STATE != "claimed", bindparam("failed_before") > _TRIED_AT)
+    return _claim(most, _STATE != "blocked", or_(jobs.c.due_at <= bindparam("now"), failed_long_ago))
 
 
 _WOULD_PASS = (
@@ -215,38 +230,83 @@ def claim(tx: Transaction, wanted: Sequence[Wanted], worker: str, now: int) -> l
     Nothing is claimed in a lane that is closed, or that another worker holds because it has limits.
     """
     terms = lanes.terms_of(tx, [each.lane for each in wanted if each.lane], worker, now)
-    claimed = [_claim_some(tx, each, terms.get(each.lane), now) for each in wanted]
+    claimed: dict[int, Claimed] = {}
+    for places in _rounds(wanted, terms):
+        orders = [_order(wanted[place], terms.get(wanted[place].lane)) for place in places]
+        taken = _take_each(tx, [each for each in orders if isinstance(each, _Order)], now)
+        for place, each in zip(places, orders, strict=True):
+            claimed[place] = next(taken) if isinstance(each, _Order) else each
     lanes.keep(tx, terms.values())
-    return claimed
+    return [claimed[place] for place in range(len(wanted))]
 
 
-def _claim_some(tx: Transaction, wanted: Wanted, terms: Terms | None, now: int) -> Claimed:
+def _rounds(wanted: Sequence[Wanted], terms: Mapping[str, Terms]) -> Iterator[list[int]]:
+    """The places of `wanted`, nearly always all at once. What the first of a lane with limits begins takes
+    from the room of the next one, which therefore waits for it."""
+    left = list(range(len(wanted)))
+    while left:
+        limited, together, later = set[str](), list[int](), list[int]()
+        for place in left:
+            lane = wanted[place].lane
+            (later if lane in limited else together).append(place)
+            if lane in terms and terms[lane].limits != Limits():
+                limited.add(lane)
+        yield together
+        left = later
+
+
+class _Order(msgspec.Struct, frozen=True):
+    """To claim `most` of a lane, on its terms if it has any."""
+
+    wanted: Wanted
+    most: int
+    terms: Terms | None
+
+    @property
+    def postpones(self) -> bool:
+        """Whether those who may pass an earlier one are told to wait on."""
+        return self.wanted.in_order and not self.wanted.tried
+
+
+def _order(wanted: Wanted, terms: Terms | None) -> _Order | Claimed:
+    """What to claim, or what to answer where nothing may begin."""
     if terms is None:
-        return Claimed(*_take(tx, wanted, wanted.most, now))
+        return _Order(wanted, wanted.most, None)
     most = min(wanted.most, terms.room(wanted.busy))
     if most <= 0:
         return Claimed([], terms.ask_again_at, terms.closed, terms.limits.at_once_max)
-    taken, next_due = _take(tx, wanted if terms.may_pass else replace(wanted, in_order=True), most, now)
-    terms.begin(len(taken))
-    return Claimed(taken, next_due, at_once_max=terms.limits.at_once_max)
+    return _Order(wanted if terms.may_pass else replace(wanted, in_order=True), most, terms)
 
 
-def _take(tx: Transaction, wanted: Wanted, most: int, now: int) -> tuple[list[Job], int | None]:
-    """Claims `most` jobs, and says when the next one is due."""
-    which = {"of_kind": wanted.kind, "of_lane": wanted.lane, "tried": int(wanted.tried), "now": now}
-    lease = {"most": most, "lease_until": now + wanted.lease_ms}
-    if wanted.in_order and not wanted.tried:
-        later = {"later": now + BLOCKED_MS, "most": POSTPONED_AT_ONCE}
-        tx.execute(POSTPONE, which | later)
-        rows = tx.execute(CLAIM_IN_ORDER, which | lease)
-    elif wanted.failed_before is None:
-        rows = tx.execute(CLAIM_DUE, which | lease)
-    else:
-        rows = tx.execute(CLAIM_EARLY, which | lease | {"failed_before": wanted.failed_before})
-    taken = [_job(row) for row in rows]
-    if len(taken) == most:
-        return taken, now
-    return taken, next_due(tx, wanted.kind, wanted.lane, tried=wanted.tried)
+def _take_each(tx: Transaction, orders: Sequence[_Order], now: int) -> Iterator[Claimed]:
+    """Claims of every lane, then looks when the next jobs are due of those that gave less than was asked."""
+    for each in orders:
+        if each.postpones:
+            later = {"later": now + BLOCKED_MS, "most": POSTPONED_AT_ONCE}
+            tx.execute(POSTPONE, _place(each.wanted) | {"now": now} | later)
+    taken = tx.rows_of_each([_claim_of(each, now) for each in orders])
+    short = [each for each, rows in zip(orders, taken, strict=True) if len(rows) < each.most]
+    dues = iter(tx.rows_of_each([(NEXT_DUE, _place(each.wanted)) for each in short]))
+    for each, rows in zip(orders, taken, strict=True):
+        next_due = now if len(rows) == each.most else next((due for (due,) in next(dues)), None)
+        if each.terms is not None:
+            each.terms.begin(len(rows))
+        at_once_max = None if each.terms is None else each.terms.limits.at_once_max
+        yield Claimed([_job(row) for row in rows], next_due, at_once_max=at_once_max)
+
+
+def _claim_of(order: _Order, now: int) -> Asked:
+    wanted = order.wanted
+    values = _place(wanted) | {"now": now, "lease_until": now + wanted.lease_ms}
+    if order.postpones:
+        return claim_in_order(order.most), values
+    if wanted.failed_before is None:
+        return claim_due(order.most), values
+    return claim_early(order.most), values | {"failed_before": wanted.failed_before}
+
+
+def _place(wanted: Wanted) -> dict[str, str | int]:
+    return {"of_kind": wanted.kind, "of_lane": wanted.lane, "tried": int(wanted.tried)}
 
 
 def release_abandoned(tx: Transaction, now: int, most: int) -> int:

@@ -2,9 +2,11 @@
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import structlog
@@ -150,9 +152,14 @@ class Worker:
         return min(seconds, max(0.0, (next_look - now) / 1_000))
 
     def _claim(self, tx: Transaction, wanted: Sequence[Wanted], now: int) -> list[_Claim]:
+        """What was claimed of each, with what belongs to its jobs: that of all lanes of a kind at once."""
         taken = claims.claim(tx, wanted, self._id, now)
+        jobs: defaultdict[str, list[Job]] = defaultdict(list)
+        for each, claimed in zip(wanted, taken, strict=True):
+            jobs[each.kind] += claimed.jobs
+        loaded = {kind: iter(self._lines[kind].load(tx, mine)) for kind, mine in jobs.items() if mine}
         return [
-            (claimed, self._lines[each.kind].load(tx, claimed.jobs) if claimed.jobs else ())
+            (claimed, list(islice(loaded[each.kind], len(claimed.jobs))) if claimed.jobs else ())
             for each, claimed in zip(wanted, taken, strict=True)
         ]
 

@@ -194,7 +194,9 @@ class PostgresEngine:
     def _enter_pipeline(self, connection: Connection) -> None:
         """From here on only results that somebody needs are waited for. Poolers may not know pipelines."""
         if not connection.info["pooled"]:
-            self._await_results = self._pipeline.enter_context(_driver_of(connection).pipeline()).sync
+            pipeline = self._pipeline.enter_context(_driver_of(connection).pipeline())
+            connection.info["pipeline"] = pipeline
+            self._await_results = pipeline.sync
 
     def _leave_pipeline(self, _connection: psycopg.Connection[Any], _record: Any) -> None:
         """Of a connection that is about to be closed."""

@@ -24,7 +24,9 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 
 from admit.errors import AdmitError
+from admit.storage import volleys
 from admit.storage.rows import ManyRows
+from admit.storage.volleys import Asked
 from admit.storage.watchdog import Guard
 
 UNIT_ROWS_MAX = 5_000
@@ -115,6 +117,19 @@ class Transaction:
             # Rows that are returned are not always counted; the time limit stands behind this one.
             self._count(len(parameters) if isinstance(parameters, Sequence) else max(result.rowcount, 1))
         return result
+
+    def rows_of_each(self, asked: Sequence[Asked]) -> list[Sequence[Sequence[Any]]]:
+        """The rows that each of several statements returns. They do not wait for one another's answers."""
+        self._may_go_on(any(statement.is_dml for statement, _ in asked))
+        try:
+            found = volleys.rows_of_each(self.connection, asked)
+        except DBAPIError:
+            self._broken = True
+            raise
+        for (statement, _), rows in zip(asked, found, strict=True):
+            if statement.is_dml:
+                self._count(max(len(rows), 1))
+        return found
 
     def write(self, statement: ManyRows, rows: Sequence[Sequence[Any]]) -> None:
         """Writes many rows, cheaper than `execute`. Where that fails, this or a later statement raises."""
