@@ -78,6 +78,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The memory of each process that runs a task, 64 to 65,536 MB of address space."""
     tasks_user: str
     """The user of this machine who runs the tasks, where the server is root; "": who runs the server."""
+    operator_sso: str
+    """`APP/PROVIDER`: the OpenID provider of that app vouches for operators by their verified email; "": none
+    does.
+
+    Nobody becomes an operator by it. APP is the name of an app, or its app_id. At the provider, register
+    PUBLIC_URL/manager/sso/callback.
+    """
     host: str
     """The address to listen on."""
     port: int
@@ -332,6 +339,7 @@ SETTINGS = (
     Setting("tasks_processes", setting_values.processes, "0", "32"),
     Setting("tasks_memory_mb", setting_values.number(64, 65_536, " MB"), "1024", "512"),
     Setting("tasks_user", setting_values.user, "", "admit-tasks"),
+    Setting("operator_sso", setting_values.provider_of_app, "", "staff/google"),
     Setting("host", setting_values.host, "127.0.0.1", "0.0.0.0"),  # noqa: S104 - an example, not a default
     Setting("port", setting_values.number(0, 65_535), "8080", "8080"),
     Setting("workers", setting_values.number(1, 64), "1", "4"),

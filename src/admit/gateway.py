@@ -16,6 +16,7 @@ from admit import clock as real_clock
 from admit.accounts import enrollment_tokens, expiry, former_keys, session_expiry
 from admit.accounts import sealed as accounts_sealed
 from admit.accounts.connections import Connections
+from admit.accounts.device_totals import DeviceTotals
 from admit.accounts.directory import Directory
 from admit.accounts.tokens import Mint
 from admit.accounts.user_totals import UserTotals
@@ -24,13 +25,20 @@ from admit.config import Settings
 from admit.data.change_news import ChangeNews
 from admit.data.table_learning import KnownTables
 from admit.enrollment import admissions, departures
+from admit.enrollment import hours as admission_hours
 from admit.enrollment.admit import Door
 from admit.enrollment.creations import write_users
 from admit.errors import ConfigError
 from admit.events import upkeep
 from admit.events.news import News
+from admit.jobs import hours
 from admit.jobs.line_news import LineNews
 from admit.jobs.worker import Line, Worker
+from admit.operators import challenges, changes, links
+from admit.operators import sessions as operator_sessions
+from admit.operators.account import Account
+from admit.operators.entrance import Entrance
+from admit.operators.passwords import Passwords
 from admit.outbound.addresses import EgressPolicy
 from admit.outbound.http import HttpClient
 from admit.outbound.mail import Mailer, mailer_for
@@ -108,7 +116,11 @@ class Gateway:
         self.change_news = ChangeNews(db)
         self.known_tables = KnownTables(db)
         self.user_totals = UserTotals(db)
+        self.device_totals = DeviceTotals(db, clock)
         self.book = Book(db, ring)
+        passwords = Passwords()
+        self.entrance = Entrance(db, ring, clock, self.limits, passwords, settings.public_url)
+        self.account = Account(db, ring, clock, passwords, settings.public_url)
         self.demo_users = DemoUsers(db, ring, clock, self.limits)
         self.workshop = _workshop(settings)
         self.registry = self._registry()
@@ -117,17 +129,7 @@ class Gateway:
         self.providers = ProviderClient(http, clock)
         self.sso_codes = SsoCodes(db, ring, clock, self.limits)
         self.door = Door(db, ring, http, clock, settings.refresh_token_days * DAY_MS, tasks=self._deciders())
-        self._prunes: tuple[Prune, ...] = (
-            one_time_codes.prune,
-            sign_in_codes.prune,
-            known_networks.prune,
-            limits.prune,
-            former_keys.prune,
-            session_expiry.expire,
-            partial(enrollment_tokens.prune, kept_ms=settings.retention_days * DAY_MS),
-            partial(departures.prune, kept_ms=settings.retention_days * DAY_MS),
-            partial(registrations.prune, kept_ms=settings.retention_days * DAY_MS),
-        )
+        self._prunes = _prunes(settings.retention_days * DAY_MS)
         self._idle_looked_at = 0
         self._closing = AsyncExitStack()
 
@@ -169,6 +171,7 @@ class Gateway:
             opened.callback(gateway.line_news.close)
             opened.push_async_callback(gateway.change_news.close)
             opened.push_async_callback(gateway.user_totals.close)
+            opened.push_async_callback(gateway.device_totals.close)
             opened.push_async_callback(gateway.mailers.close)
             if gateway.workshop is not None and gateway.registry is not None:
                 opened.push_async_callback(gateway.workshop.close)
@@ -310,6 +313,27 @@ class Gateway:
         now = self.clock()
         while await self.db.write(partial(prune, now=now, rows_max=PRUNE_ROWS), patient=True) == PRUNE_ROWS:
             pass
+
+
+def _prunes(kept_ms: int) -> tuple[Prune, ...]:
+    """What forgets, in this order; some rows are kept for `kept_ms` after their end."""
+    return (
+        one_time_codes.prune,
+        sign_in_codes.prune,
+        known_networks.prune,
+        limits.prune,
+        operator_sessions.prune,
+        links.prune,
+        challenges.prune,
+        changes.prune,
+        former_keys.prune,
+        admission_hours.prune,
+        hours.prune,
+        session_expiry.expire,
+        partial(enrollment_tokens.prune, kept_ms=kept_ms),
+        partial(departures.prune, kept_ms=kept_ms),
+        partial(registrations.prune, kept_ms=kept_ms),
+    )
 
 
 def _workshop(settings: Settings) -> Workshop | None:

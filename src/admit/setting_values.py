@@ -114,6 +114,13 @@ def user(text: str) -> str:
     return text
 
 
+def provider_of_app(text: str) -> str:
+    """`APP/PROVIDER`, or nothing. Whether there is such a provider is asked when somebody signs in."""
+    if not re.fullmatch(r"([A-Za-z0-9_-]{1,64}/[A-Za-z0-9_-]{1,64})?", text):
+        raise ValueError("is not an app and a provider with a slash between them")
+    return text
+
+
 def host(text: str) -> str:
     """An address to listen on."""
     if re.fullmatch(r"[0-9a-zA-Z.:_-]+", text):

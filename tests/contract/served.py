@@ -17,7 +17,7 @@ import pytest
 from aiohttp import ClientResponse, ClientSession
 
 from admit import clock
-from admit.accounts import apps, clients, operators
+from admit.accounts import apps, clients
 from admit.accounts.apps import App, NameTaken
 from admit.accounts.clients import NewClient
 from admit.accounts.user_changes import Written
@@ -25,6 +25,7 @@ from admit.accounts.user_edits import UserChange
 from admit.config import Settings
 from admit.enrollment.creations import write_users
 from admit.gateway import Gateway
+from admit.operators import tokens
 from admit.outbound.mail import InboxMailer, ReceivedMail
 from admit.storage.migrate import migrate
 from admit.storage.transaction import Transaction
@@ -137,7 +138,7 @@ class Served:
 
     def command(self) -> dict[str, str]:
         """The header of a command on this machine, which may do everything in the admin API."""
-        token = operators.short_lived(self.gateway.ring, self.hands())
+        token = tokens.short_lived(self.gateway.ring, self.hands())
         return {"Authorization": f"Bearer {token}"}
 
     async def ask(self, method: str, path: str, **options: Any) -> "Answered":

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from admit.accounts import operators
-from admit.accounts.operators import NewToken
+from admit.operators import tokens
+from admit.operators.tokens import NewToken
 from tests.contract.row_desk import ADA, BOB, PUBLIC, Desk, desk_at
 from tests.contract.served import Answered, Served
 
@@ -210,7 +210,7 @@ async def test_clients_and_operators_come_with_their_scopes_and_nobody_else(desk
     assert (await ask(desk, "GET", "objects/todos.json", None, person)).status == 401
     new = NewToken(label="reads", app_id=desk.app.app_id, scopes=frozenset({"data:read"}), expires_at=None)
     token = await desk.served.gateway.db.write(
-        lambda tx: operators.create_token(tx, desk.served.gateway.ring, new, desk.served.hands())
+        lambda tx: tokens.create_token(tx, desk.served.gateway.ring, new, desk.served.hands())
     )
     held = {"Authorization": f"Bearer {token.token}"}
     assert (await ask(desk, "GET", "objects/todos/a.json", None, held)).status == 200

@@ -40,6 +40,18 @@ def cannot_start(folder: Path, *arguments: str, **environ: str) -> tuple[int, st
     return done.returncode, done.stderr.splitlines()[-1]
 
 
+def test_start_without_operators_prints_a_link_that_works(admit: CommandLine) -> None:
+    with serving(admit.folder) as server:
+        assert server.process.stdout is not None
+        line = server.process.stdout.readline()
+        assert line.startswith("Become its first operator, with this link, which works once and for a day: ")
+        link = line.split()[-1]
+        assert link.startswith("http://localhost:")
+        with urllib.request.urlopen(link, timeout=10) as reply:
+            assert b"Become the first operator" in reply.read()
+        assert link.rpartition("/")[2] not in (admit.folder / "serve.log").read_text()
+
+
 def test_first_start_makes_file_and_key_and_says_so(admit: CommandLine) -> None:
     with serving(admit.folder) as server:
         assert server.said[0].startswith(f"Admit is at {server.address}, mails arrive at {server.address}/")

@@ -4,10 +4,11 @@ from functools import partial
 
 import pytest
 
-from admit.accounts import operators
-from admit.accounts.operators import NewOperatorToken, NewToken, OperatorToken, authenticate
-from admit.accounts.tables import operator_tokens
 from admit.errors import Forbidden, InvalidRequest, InvalidToken
+from admit.operators import tokens
+from admit.operators.roles import SCOPES
+from admit.operators.tables import operator_tokens
+from admit.operators.tokens import NewOperatorToken, NewToken, OperatorToken, authenticate
 from admit.storage.database import Database
 from admit.storage.sealing import KeyRing
 
@@ -23,7 +24,7 @@ async def create(
     expires_at: int | None = None,
 ) -> NewOperatorToken:
     new = NewToken(label="deploy", scopes=scopes, app_id=app_id, expires_at=expires_at)
-    return await database.write(partial(operators.create_token, ring=ring, new=new, now=NOW))
+    return await database.write(partial(tokens.create_token, ring=ring, new=new, now=NOW))
 
 
 async def test_token_opens_what_it_was_made_for(database: Database, ring: KeyRing) -> None:
@@ -32,21 +33,21 @@ async def test_token_opens_what_it_was_made_for(database: Database, ring: KeyRin
     known = await authenticate(database, ring, made.token, NOW)
 
     assert known == made.about
-    operators.require(known, "users:read", "app_1")
+    tokens.require(known, "users:read", "app_1")
     for scope, app_id in (("users:write", "app_1"), ("users:read", "app_2"), ("apps:read", None)):
         with pytest.raises(Forbidden):
-            operators.require(known, scope, app_id)
+            tokens.require(known, scope, app_id)
 
 
 async def test_token_of_every_app_opens_every_app(database: Database, ring: KeyRing) -> None:
     known = await authenticate(database, ring, (await create(database, ring)).token, NOW)
-    operators.require(known, "apps:read", "app_1")
-    operators.require(known, "apps:read", None)
+    tokens.require(known, "apps:read", "app_1")
+    tokens.require(known, "apps:read", None)
 
 
 async def test_revoked_token_is_refused_at_once(database: Database, ring: KeyRing) -> None:
     made = await create(database, ring)
-    revoke = partial(operators.revoke_token, token_id=made.about.token_id, now=NOW)
+    revoke = partial(tokens.revoke_token, token_id=made.about.token_id, now=NOW)
 
     assert [await database.write(revoke), await database.write(revoke)] == [True, False]
 
@@ -72,7 +73,7 @@ async def test_token_outlives_a_change_of_the_secret_key(database: Database, rin
 async def test_token_is_kept_as_a_digest_and_printed_nowhere(database: Database, ring: KeyRing) -> None:
     made = await create(database, ring)
     rows = await database.read(lambda tx: tx.execute(operator_tokens.select()).all())
-    listed = await database.read(operators.list_tokens)
+    listed = await database.read(tokens.list_tokens)
     assert made.token not in repr(rows) + repr(made) + repr(listed)
     assert listed == [made.about]
 
@@ -109,8 +110,8 @@ async def test_token_that_makes_no_sense_is_not_made(
     database: Database, ring: KeyRing, new: NewToken
 ) -> None:
     with pytest.raises(InvalidRequest):
-        await database.write(partial(operators.create_token, ring=ring, new=new, now=NOW))
-    assert await database.read(operators.list_tokens) == []
+        await database.write(partial(tokens.create_token, ring=ring, new=new, now=NOW))
+    assert await database.read(tokens.list_tokens) == []
 
 
 def holder(scopes: frozenset[str], app_id: str | None = None, expires_at: int | None = None) -> OperatorToken:
@@ -136,23 +137,23 @@ def holder(scopes: frozenset[str], app_id: str | None = None, expires_at: int | 
 )
 def test_token_cannot_make_one_that_reaches_further(held: OperatorToken, wanted: NewToken) -> None:
     with pytest.raises(Forbidden):
-        operators.require_may_grant(held, wanted)
+        tokens.require_may_grant(held, wanted)
 
 
 def test_token_can_make_one_that_reaches_as_far() -> None:
     held = holder(READ | {"tokens:write"}, app_id="app_1", expires_at=NOW + 9)
-    operators.require_may_grant(held, NewToken(label="x", scopes=READ, app_id="app_1", expires_at=NOW + 9))
+    tokens.require_may_grant(held, NewToken(label="x", scopes=READ, app_id="app_1", expires_at=NOW + 9))
 
 
 async def test_command_on_this_machine_may_do_everything_for_a_minute(
     database: Database, ring: KeyRing
 ) -> None:
-    token = operators.short_lived(ring, NOW)
+    token = tokens.short_lived(ring, NOW)
 
     known = await authenticate(database, ring, token, NOW + 59_999)
 
-    for scope in operators.SCOPES:
-        operators.require(known, scope, None)
+    for scope in SCOPES:
+        tokens.require(known, scope, None)
     with pytest.raises(InvalidToken):
         await authenticate(database, ring, token, NOW + 60_000)
 
@@ -160,11 +161,11 @@ async def test_command_on_this_machine_may_do_everything_for_a_minute(
 async def test_command_token_cannot_be_forged_lengthened_or_made_of_another_mac(
     database: Database, ring: KeyRing
 ) -> None:
-    token = operators.short_lived(ring, NOW)
+    token = tokens.short_lived(ring, NOW)
     body, _, mac = token.partition(".")
     longer = body.replace(str(NOW + 60_000), str(NOW + 90_000))
-    far = operators.short_lived(ring, NOW + 3_600_000)
-    other = operators.short_lived(KeyRing.parse("another-secret-key-0123456789-0123456789"), NOW)
+    far = tokens.short_lived(ring, NOW + 3_600_000)
+    other = tokens.short_lived(KeyRing.parse("another-secret-key-0123456789-0123456789"), NOW)
     for text in (
         body,
         f"{body}.",

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from admit import clock
-from admit.accounts import operators
 from admit.accounts.apps import App
+from admit.operators import tokens
 from admit.signin.limits import Limits
 from admit.storage.sealing import KeyRing
 from tests.contract.served import ORIGIN, SECRET_KEY, Answered, Served, serving
@@ -206,7 +206,7 @@ async def test_two_processes_of_one_server_share_the_count_of_an_address(
     }
     async with program(tmp_path, environ) as server, aiohttp.ClientSession() as http:
         await until(lambda: len(server.logged("server.started")) == 2)
-        token = operators.short_lived(KeyRing.parse(SECRET_KEY), clock.now())
+        token = tokens.short_lived(KeyRing.parse(SECRET_KEY), clock.now())
         headers = {"Authorization": f"Bearer {token}"}
         app = {"name": "notes", "owner": "owner@example.com"}
         async with http.post(f"{server.address}/api/apps", json=app, headers=headers) as made:

@@ -29,7 +29,7 @@ from admit.errors import AdmitError
 from admit.web.server import run
 if __name__ == "__main__":
     try:
-        run(Settings.load(os.environ), lambda address: print(address, flush=True))
+        run(Settings.load(os.environ), lambda started: print(started.address, started.set_up, flush=True))
     except AdmitError as error:
         sys.exit(error.message)
 """
@@ -38,9 +38,10 @@ if __name__ == "__main__":
 class Program:
     """A server that runs as a process of its own."""
 
-    def __init__(self, process: asyncio.subprocess.Process, address: str, log: Path) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, said: list[str], log: Path) -> None:
         self.process = process
-        self.address = address
+        self.address = said[0]
+        self.said = said
         self.log = log
 
     def logged(self, event: str) -> list[dict[str, object]]:
@@ -92,9 +93,9 @@ async def program(
         try:
             assert process.stdout is not None
             async with asyncio.timeout(60):
-                address = (await process.stdout.readline()).decode().strip()
-            assert address, log.read_text()
-            yield Program(process, address, log)
+                said = (await process.stdout.readline()).decode().split()
+            assert said, log.read_text()
+            yield Program(process, said, log)
         finally:
             if process.returncode is None:
                 process.kill()
@@ -135,6 +136,22 @@ async def test_second_signal_does_not_wait(tmp_path: Path, served_sqlite_url: st
         async with asyncio.timeout(5):
             assert await server.process.wait() == 0
         writer.close()
+
+
+async def test_servers_that_start_together_print_one_link_which_outlives_a_process(
+    tmp_path: Path, served_postgres_url: str
+) -> None:
+    environ = {"ADMIT_DATABASE_URL": served_postgres_url, "ADMIT_WORKERS": "2"}
+    (tmp_path / "second").mkdir()
+    async with program(tmp_path, environ) as first, program(tmp_path / "second", environ) as second:
+        tokens = {each.said[1].rpartition("/")[2] for each in (first, second)}
+        assert len(tokens) == 1
+        await until(lambda: len(first.logged("server.started")) == 2)
+        os.kill(min(first.children()), signal.SIGKILL)
+        await until(lambda: len(first.logged("server.started")) == 3)
+        where = f"{second.address}/manager/set-up/{tokens.pop()}"
+        async with aiohttp.ClientSession() as http, http.get(where) as answer:
+            assert answer.status == 200
 
 
 async def test_process_that_dies_is_replaced_and_all_end_with_the_first(

@@ -8,7 +8,20 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import BigInteger, bindparam, case, delete, func, insert, select, tuple_, update
+from sqlalchemy import (
+    BigInteger,
+    Text,
+    bindparam,
+    case,
+    column,
+    delete,
+    func,
+    insert,
+    select,
+    table,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects.postgresql import (
     insert as insert_or_update,
 )  # its ON CONFLICT reads the same on SQLite
@@ -17,7 +30,7 @@ from admit import clock
 from admit.accounts import devices, sessions, users
 from admit.accounts.devices import DeviceSent
 from admit.accounts.sessions import Session
-from admit.accounts.tables import clients, enrollment_tokens, operator_tokens
+from admit.accounts.tables import clients, enrollment_tokens
 from admit.accounts.tables import enrollment_token_uses as uses_table
 from admit.accounts.users import User
 from admit.errors import Conflict, InvalidRequest, NotFound
@@ -120,21 +133,31 @@ class Redeemable(msgspec.Struct, frozen=True):
     session: Session | None
 
 
+operator_tokens = table("operator_tokens", column("token_id", Text), column("revoked_at", BigInteger))
+operators = table("operators", column("operator_id", Text), column("deactivated_at", BigInteger))
+"""Of a room above this one: read here, so that a revocation of whoever made a token holds at once."""
+
 _NOW = bindparam("now", type_=BigInteger)
 _REVOKED_AT = func.coalesce(
     enrollment_tokens.c.revoked_at,
     operator_tokens.c.revoked_at,
+    operators.c.deactivated_at,
     clients.c.revoked_at,
     case((clients.c.secret_changed_at > enrollment_tokens.c.client_since, clients.c.secret_changed_at)),
     case((clients.c.expires_at <= _NOW, clients.c.expires_at)),
 )
 """When a token was revoked, by itself or with who made it. An operator token that expires ends nothing."""
 
-_MADE = enrollment_tokens.outerjoin(
-    operator_tokens, operator_tokens.c.token_id == enrollment_tokens.c.operator_token_id
-).outerjoin(
-    clients,
-    (clients.c.app_id == enrollment_tokens.c.app_id) & (clients.c.client_id == enrollment_tokens.c.client_id),
+_MADE = (
+    enrollment_tokens.outerjoin(
+        operator_tokens, operator_tokens.c.token_id == enrollment_tokens.c.operator_token_id
+    )
+    .outerjoin(operators, operators.c.operator_id == enrollment_tokens.c.operator_token_id)
+    .outerjoin(
+        clients,
+        (clients.c.app_id == enrollment_tokens.c.app_id)
+        & (clients.c.client_id == enrollment_tokens.c.client_id),
+    )
 )
 _TOKENS = select(
     *(

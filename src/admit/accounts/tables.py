@@ -338,16 +338,3 @@ signing_keys = Table(
     moment("signs_from"),
     moment("published_until", nullable=True),  # NULL: the newest one, which has no successor yet
 )
-
-operator_tokens = Table(
-    "operator_tokens",
-    metadata,
-    text("token_id", primary_key=True),
-    text("digest", unique=True),
-    text("label"),
-    text("app_id", nullable=True),  # NULL: every app
-    text("scopes"),
-    moment("created_at"),
-    moment("expires_at", nullable=True),
-    moment("revoked_at", nullable=True),
-)

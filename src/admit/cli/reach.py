@@ -120,7 +120,7 @@ def _in_process(settings: "Settings") -> Connection:
 
 def _short_lived(settings: "Settings") -> Callable[[], str]:
     """Makes a token for each request: it lives a minute, a long list takes longer."""
-    from admit.accounts.operators import short_lived
+    from admit.operators.tokens import short_lived
     from admit.storage.key_file import load_or_make_key
     from admit.storage.sealing import KeyRing
 

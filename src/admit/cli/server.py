@@ -14,6 +14,7 @@ from admit.cli.values import listed
 
 if TYPE_CHECKING:
     from admit.config import Settings
+    from admit.web.processes import Started
 
 UP_TO_DATE = "The database is up to date."
 
@@ -61,7 +62,7 @@ def serve(
     from admit.web import server
 
     news = news_of_file(settings) if settings.on_sqlite else ""
-    server.run(settings, lambda address: _welcome(settings, address, news))
+    server.run(settings, lambda started: _welcome(settings, started, news))
 
 
 def migrate(
@@ -107,10 +108,16 @@ def _held(settings: "Settings") -> AbstractContextManager[object]:
     return held
 
 
-def _welcome(settings: "Settings", address: str, news: str) -> None:
+def _welcome(settings: "Settings", started: "Started", news: str) -> None:
     """Tells, once the server answers, where it is and where to look next."""
+    address = started.address
     if news:
         say(news)
     inbox = settings.mail_url == "inbox:"
     look = f"mails arrive at {address}/inbox" if inbox else f"its API is told at {address}/openapi.json"
     print(f"Admit is at {address}, {look}. Next: admit app create NAME --owner EMAIL", flush=True)
+    if started.set_up:
+        print(
+            f"Become its first operator, with this link, which works once and for a day: {started.set_up}",
+            flush=True,
+        )

@@ -2,10 +2,10 @@
 
 from starlette.responses import Response
 
-from admit.accounts import operators
-from admit.accounts.operators import NewOperatorToken, OperatorToken
 from admit.errors import Forbidden, NotFound
 from admit.gateway import Gateway
+from admit.operators import tokens
+from admit.operators.tokens import NewOperatorToken, OperatorToken
 from admit.storage.transaction import Transaction
 from admit.web.admin_types import NewToken, TokenSecret, TokenView
 from admit.web.operations import Call
@@ -17,7 +17,7 @@ UNNAMED = "unnamed"
 async def list_tokens(call: Call) -> Response:
     """The operator tokens, without the tokens; a token of one app sees those of its app."""
     holder = await operator(call)
-    operators.require(holder, "tokens:read", holder.app_id)
+    tokens.require(holder, "tokens:read", holder.app_id)
     listed = await _visible(call.gateway, holder)
     names = await _names(call.gateway, listed)
     return call.answer(
@@ -39,11 +39,12 @@ async def list_tokens(call: Call) -> Response:
 async def create_token(call: Call) -> Response:
     """Makes an operator token and tells it, this once. It reaches no further than the one that makes it."""
     holder = await operator(call)
-    operators.require(holder, "tokens:write", holder.app_id)
+    for scope in call.operation.scopes:
+        tokens.require(holder, scope, holder.app_id)
     body, gateway, now = await call.json(NewToken), call.gateway, call.gateway.clock()
     seconds = body.expires_in_seconds
-    wanted = operators.check_new_token(
-        operators.NewToken(
+    wanted = tokens.check_new_token(
+        tokens.NewToken(
             label=body.label.strip() or UNNAMED,
             scopes=holder.scopes if body.scopes is None else frozenset(body.scopes),
             app_id=None if body.app is None else await _app_id(gateway, holder, body.app),
@@ -51,10 +52,10 @@ async def create_token(call: Call) -> Response:
         ),
         now,
     )
-    operators.require_may_grant(holder, wanted)
+    tokens.require_may_grant(holder, wanted)
 
     def make(tx: Transaction) -> NewOperatorToken:
-        return operators.create_token(tx, gateway.ring, wanted, now)
+        return tokens.create_token(tx, gateway.ring, wanted, now)
 
     made = await gateway.db.write(make)
     return call.answer(
@@ -71,18 +72,18 @@ async def create_token(call: Call) -> Response:
 async def revoke_token(call: Call) -> Response:
     """Ends an operator token at once."""
     holder = await operator(call)
-    operators.require(holder, "tokens:write", holder.app_id)
+    tokens.require(holder, "tokens:write", holder.app_id)
     token_id, now = call.param("token_id"), call.gateway.clock()
     seen = {each.token_id for each in await _visible(call.gateway, holder)}
     if holder.app_id is not None and token_id not in seen:
         raise _no_token()
-    if not await call.gateway.db.write(lambda tx: operators.revoke_token(tx, token_id, now)):
+    if not await call.gateway.db.write(lambda tx: tokens.revoke_token(tx, token_id, now)):
         raise _no_token()
     return call.done()
 
 
 async def _visible(gateway: Gateway, holder: OperatorToken) -> list[OperatorToken]:
-    listed = await gateway.db.read(operators.list_tokens)
+    listed = await gateway.db.read(tokens.list_tokens)
     return [each for each in listed if holder.app_id in (None, each.app_id)]
 
 
@@ -112,6 +113,7 @@ OPERATIONS = (
         create_token,
         "Makes an operator token",
         "tokens:write",
+        shows_secret=True,
         body=NewToken,
         answer=TokenSecret,
     ),

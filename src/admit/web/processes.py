@@ -27,8 +27,18 @@ STOP_SECONDS_MAX = 25.0
 
 log = structlog.get_logger("admit.web")
 
-Ready = Callable[[str], None]
+Ready = Callable[["Started"], None]
 Serve = Callable[[Settings, socket.socket, Ready | None, Sequence[signal.Signals]], None]
+
+
+class Started(msgspec.Struct, frozen=True):
+    """What a server says once it answers. `set_up`: the link of the first operator; "": there are some."""
+
+    address: str
+    set_up: str
+
+    def __repr__(self) -> str:
+        return f"Started({self.address!r})"
 
 
 class Child(msgspec.Struct, frozen=True):
@@ -59,11 +69,11 @@ def serve_in_processes(
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    children = [_start(serve, settings, listener)]
-    address = _wait_for(children[0])
+    children = [_start(serve, settings, listener, greets=True)]
+    started = _wait_for(children[0])
     children += [_start(serve, settings, listener) for _ in range(settings.workers - 1)]
     if ready is not None:
-        ready(address)
+        ready(started)
     while not stopping.wait(LOOK_SECONDS):
         for place, child in enumerate(children):
             if not child.process.is_alive():
@@ -73,22 +83,25 @@ def serve_in_processes(
     _stop(children)
 
 
-def _start(serve: Serve, settings: Settings, listener: socket.socket) -> Child:
+def _start(serve: Serve, settings: Settings, listener: socket.socket, *, greets: bool = False) -> Child:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_live, args=(serve, settings, listener, theirs), name="admit-server")
+    process = context.Process(
+        target=_live, args=(serve, settings, listener, theirs, greets), name="admit-server"
+    )
     process.start()
     theirs.close()
     return Child(process, ours)
 
 
-def _live(serve: Serve, settings: Settings, listener: socket.socket, line: Connection) -> None:
+def _live(serve: Serve, settings: Settings, listener: socket.socket, line: Connection, greets: bool) -> None:
     """The life of a child. Ctrl-C reaches it too, but it is the parent who tells it to stop."""
+    ready: Ready | None = (lambda started: line.send((True, started))) if greets else None
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     configure_logs_for_good(settings)
     threading.Thread(target=_end_with_parent, args=(line,), daemon=True).start()
     try:
-        serve(settings, listener, lambda address: line.send((True, address)), (signal.SIGTERM,))
+        serve(settings, listener, ready, (signal.SIGTERM,))
     except AdmitError as error:
         log.error("server.cannot_start", code=error.code, reason=error.message)
         line.send((False, error.message))
@@ -103,16 +116,17 @@ def _end_with_parent(line: Connection) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _wait_for(child: Child) -> str:
-    """The address that the first child serves at."""
+def _wait_for(child: Child) -> Started:
+    """What the first child says once it serves."""
     try:
-        serves, text = child.line.recv()
+        serves, said = child.line.recv()
     except EOFError:
-        serves, text = False, "The server process died while it started. Its log says why."
+        serves, said = False, "The server process died while it started. Its log says why."
     if not serves:
         child.process.join()
-        raise ConfigError(text)
-    return str(text)
+        raise ConfigError(said)
+    started: Started = said
+    return started
 
 
 def _stop(children: Sequence[Child]) -> None:

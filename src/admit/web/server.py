@@ -19,7 +19,8 @@ from admit.errors import ConfigError
 from admit.gateway import Gateway
 from admit.web.app import create_app
 from admit.web.logs import configure_logs_for_good
-from admit.web.processes import Ready, open_many_files, serve_in_processes
+from admit.web.operator_links import for_first_owner
+from admit.web.processes import Ready, Started, open_many_files, serve_in_processes
 from admit.web.protocol import HttpProtocol, SocketProtocol
 from admit.web.sockets import MESSAGE_BYTES_MAX
 
@@ -38,7 +39,7 @@ log = structlog.get_logger("admit.web")
 def run(settings: Settings, ready: Ready | None = None) -> None:
     """Serves until SIGTERM or SIGINT, then answers what is under way and returns.
 
-    `ready` is told the server's own address once it answers. Raises AdmitError when it cannot start.
+    `ready` is told where the server is once it answers. Raises AdmitError when it cannot start.
     """
     configure_logs_for_good(settings)
     open_many_files()
@@ -78,9 +79,10 @@ async def serve(
     address = address_of(listener)
     gateway = await Gateway.open(settings, serve_address=address)
     try:
+        set_up = "" if ready is None else await for_first_owner(gateway)
         server = Server(
             config_for(create_app(gateway)),
-            lambda: _tell(settings, address, ready),
+            lambda: _tell(settings, Started(address, set_up), ready),
             when_stopping=gateway.end_waits,
         )
         loop = asyncio.get_running_loop()
@@ -186,7 +188,7 @@ def _with_real_port(settings: Settings, listener: socket.socket) -> Settings:
     return replace(settings, port=port, public_url=public)
 
 
-def _tell(settings: Settings, address: str, ready: Ready | None) -> None:
-    log.info("server.started", address=address, public_url=settings.public_url)
+def _tell(settings: Settings, started: Started, ready: Ready | None) -> None:
+    log.info("server.started", address=started.address, public_url=settings.public_url)
     if ready is not None:
-        ready(address)
+        ready(started)

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 
 import msgspec
 
-from admit.accounts import clients, operators
+from admit.accounts import clients
 from admit.accounts.apps import App, Client
 from admit.accounts.enrollment_tokens import Maker
-from admit.accounts.operators import OperatorToken
 from admit.errors import Forbidden, InvalidClient, InvalidToken, NotFound
+from admit.operators import tokens
+from admit.operators.tokens import OperatorToken
 from admit.signin import client_credentials
 from admit.signin.client_credentials import Credentials
 from admit.web.errors import NotAdmitted
@@ -55,6 +56,8 @@ async def admitted(call: Call) -> Admitted:
     Raises NotAdmitted without a credential and for a wrong one, Forbidden for one that does not reach so far,
     and NotFound. Nobody who is not of the app is told whether it exists.
     """
+    if call.operator is not None:
+        return Admitted(app=await _app_of(call, call.operator), operator=call.operator)
     header = call.header("authorization") or ""
     scheme, _, credential = header.strip().partition(" ")
     if scheme.lower() in _TOKEN_SCHEMES and credential.strip():
@@ -69,15 +72,33 @@ async def admitted(call: Call) -> Admitted:
     except InvalidClient as error:
         raise NotAdmitted(error.message, code=error.code) from None
     _refuse_pages(call)
-    if presented.client_secret.startswith(operators.TOKEN_PREFIX):
+    if presented.client_secret.startswith(tokens.TOKEN_PREFIX):
         return await _by_operator(call, presented)
     return await _by_client(call, presented)
+
+
+async def operator_of(call: Call) -> OperatorToken | None:
+    """The holder of the operator token that came along; None: there is none, or one that does not live."""
+    scheme, _, credential = (call.header("authorization") or "").strip().partition(" ")
+    token = credential.strip()
+    if scheme.lower() == "basic":
+        try:
+            token = client_credentials.credentials_of(None, None, call.header("authorization")).client_secret
+        except InvalidClient:
+            return None
+    if not token.startswith(tokens.TOKEN_PREFIX):
+        return None
+    gateway = call.gateway
+    try:
+        return await tokens.authenticate(gateway.db, gateway.ring, token, gateway.clock())
+    except InvalidToken:
+        return None
 
 
 async def _operator(call: Call, token: str) -> OperatorToken:
     gateway = call.gateway
     try:
-        return await operators.authenticate(gateway.db, gateway.ring, token, gateway.clock())
+        return await tokens.authenticate(gateway.db, gateway.ring, token, gateway.clock())
     except InvalidToken as error:
         raise NotAdmitted(error.message, code=error.code) from None
 
@@ -85,14 +106,14 @@ async def _operator(call: Call, token: str) -> OperatorToken:
 async def _app_of(call: Call, token: OperatorToken) -> App:
     """The app of the path, for the holder of `token`. One of another app is not told whether it exists."""
     scope = _scope_of(call)
-    operators.require(token, scope, token.app_id)
+    tokens.require(token, scope, token.app_id)
     try:
         app = await _find_app(call)
     except NotFound:
         if token.app_id is not None:
             raise Forbidden("This operator token is for another app.") from None
         raise
-    operators.require(token, scope, app.app_id)
+    tokens.require(token, scope, app.app_id)
     return app
 
 

@@ -11,6 +11,15 @@ TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 def upgrade() -> None:
     op.create_table(
+        "admission_hours",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("hour", sa.BigInteger(), nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("app_id", "hour", "kind", name=op.f("pk_admission_hours")),
+    )
+    op.create_index(op.f("ix_admission_hours_hour"), "admission_hours", ["hour"], unique=False)
+    op.create_table(
         "admissions",
         sa.Column("app_id", TEXT, nullable=False),
         sa.Column("admission_id", TEXT, nullable=False),
@@ -62,6 +71,14 @@ def upgrade() -> None:
         sqlite_where=sa.text("verdict = 'refused' AND claims != ''"),
     )
     op.create_index(
+        "ix_admissions_refused",
+        "admissions",
+        ["app_id", "opened_at", "admission_id"],
+        unique=False,
+        postgresql_where=sa.text("verdict = 'refused'"),
+        sqlite_where=sa.text("verdict = 'refused'"),
+    )
+    op.create_index(
         "uq_admissions_open",
         "admissions",
         ["app_id", "user_id"],
@@ -96,6 +113,7 @@ def upgrade() -> None:
         sa.Column("status", sa.BigInteger(), nullable=True),
         sa.Column("address", TEXT, nullable=False),
         sa.Column("detail", TEXT, nullable=False),
+        sa.Column("headers", TEXT, nullable=False),
         sa.Column("reply", TEXT, nullable=False),
         sa.PrimaryKeyConstraint("app_id", "job_id", "attempt", name=op.f("pk_attempts")),
     )
@@ -315,6 +333,7 @@ def upgrade() -> None:
         sa.Column("data", TEXT, nullable=False),
         sa.PrimaryKeyConstraint("app_id", "position", name=op.f("pk_events")),
     )
+    op.create_index(op.f("ix_events_app_id_event_id"), "events", ["app_id", "event_id"], unique=False)
     op.create_index(
         op.f("ix_events_app_id_uid_position"), "events", ["app_id", "uid", "position"], unique=False
     )
@@ -363,6 +382,18 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("app_id", "issuer", "subject", name=op.f("pk_identities")),
     )
     op.create_index(op.f("ix_identities_app_id_uid"), "identities", ["app_id", "uid"], unique=False)
+    op.create_table(
+        "job_hours",
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("lane", TEXT, nullable=False),
+        sa.Column("hour", sa.BigInteger(), nullable=False),
+        sa.Column("slot", sa.BigInteger(), nullable=False),
+        sa.Column("accepted", sa.BigInteger(), nullable=False),
+        sa.Column("failed", sa.BigInteger(), nullable=False),
+        sa.Column("duration_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("app_id", "lane", "hour", "slot", name=op.f("pk_job_hours")),
+    )
+    op.create_index(op.f("ix_job_hours_hour"), "job_hours", ["hour"], unique=False)
     op.create_table(
         "job_line_heads",
         sa.Column("app_id", TEXT, nullable=False),
@@ -560,6 +591,92 @@ def upgrade() -> None:
         op.f("ix_objects_history_app_id_revision"), "objects", ["history", "app_id", "revision"], unique=False
     )
     op.create_table(
+        "operator_challenges",
+        sa.Column("digest", TEXT, nullable=False),
+        sa.Column("holder", TEXT, nullable=False),
+        sa.Column("details", TEXT, nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("digest", name=op.f("pk_operator_challenges")),
+    )
+    op.create_index(
+        op.f("ix_operator_challenges_expires_at"), "operator_challenges", ["expires_at"], unique=False
+    )
+    op.create_table(
+        "operator_changes",
+        sa.Column("change_id", TEXT, nullable=False),
+        sa.Column("app_id", TEXT, nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("who_kind", TEXT, nullable=False),
+        sa.Column("who_id", TEXT, nullable=False),
+        sa.Column("who_label", TEXT, nullable=False),
+        sa.Column("address", TEXT, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("method", TEXT, nullable=False),
+        sa.Column("summary", TEXT, nullable=False),
+        sa.Column("path", TEXT, nullable=False),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.Column("status", sa.BigInteger(), nullable=True),
+        sa.Column("code", TEXT, nullable=False),
+        sa.Column("query", TEXT, nullable=False),
+        sa.Column("asked", TEXT, nullable=False),
+        sa.Column("before", TEXT, nullable=False),
+        sa.Column("after", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("change_id", name=op.f("pk_operator_changes")),
+    )
+    op.create_index(
+        "ix_operator_changes_app", "operator_changes", ["app_id", "at", "change_id"], unique=False
+    )
+    op.create_index("ix_operator_changes_at", "operator_changes", ["at", "change_id"], unique=False)
+    op.create_index(
+        "ix_operator_changes_who", "operator_changes", ["who_id", "at", "change_id"], unique=False
+    )
+    op.create_table(
+        "operator_links",
+        sa.Column("link_id", TEXT, nullable=False),
+        sa.Column("digest", TEXT, nullable=False),
+        sa.Column("operator_id", TEXT, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("link_id", name=op.f("pk_operator_links")),
+        sa.UniqueConstraint("digest", name=op.f("uq_operator_links_digest")),
+    )
+    op.create_index(op.f("ix_operator_links_expires_at"), "operator_links", ["expires_at"], unique=False)
+    op.create_index(op.f("ix_operator_links_operator_id"), "operator_links", ["operator_id"], unique=False)
+    op.create_table(
+        "operator_passkeys",
+        sa.Column("passkey_id", TEXT, nullable=False),
+        sa.Column("operator_id", TEXT, nullable=False),
+        sa.Column("credential_id", TEXT, nullable=False),
+        sa.Column("public_key", TEXT, nullable=False),
+        sa.Column("sign_count", sa.BigInteger(), nullable=False),
+        sa.Column("name", TEXT, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("used_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("passkey_id", name=op.f("pk_operator_passkeys")),
+        sa.UniqueConstraint("credential_id", name=op.f("uq_operator_passkeys_credential_id")),
+    )
+    op.create_index(
+        op.f("ix_operator_passkeys_operator_id"), "operator_passkeys", ["operator_id"], unique=False
+    )
+    op.create_table(
+        "operator_sessions",
+        sa.Column("session_id", TEXT, nullable=False),
+        sa.Column("operator_id", TEXT, nullable=False),
+        sa.Column("digest", TEXT, nullable=False),
+        sa.Column("method", TEXT, nullable=False),
+        sa.Column("address", TEXT, nullable=False),
+        sa.Column("user_agent", TEXT, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("seen_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("session_id", name=op.f("pk_operator_sessions")),
+        sa.UniqueConstraint("digest", name=op.f("uq_operator_sessions_digest")),
+    )
+    op.create_index(
+        op.f("ix_operator_sessions_operator_id"), "operator_sessions", ["operator_id"], unique=False
+    )
+    op.create_index(op.f("ix_operator_sessions_seen_at"), "operator_sessions", ["seen_at"], unique=False)
+    op.create_table(
         "operator_tokens",
         sa.Column("token_id", TEXT, nullable=False),
         sa.Column("digest", TEXT, nullable=False),
@@ -571,6 +688,19 @@ def upgrade() -> None:
         sa.Column("revoked_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("token_id", name=op.f("pk_operator_tokens")),
         sa.UniqueConstraint("digest", name=op.f("uq_operator_tokens_digest")),
+    )
+    op.create_table(
+        "operators",
+        sa.Column("operator_id", TEXT, nullable=False),
+        sa.Column("email", TEXT, nullable=False),
+        sa.Column("name", TEXT, nullable=False),
+        sa.Column("role", TEXT, nullable=False),
+        sa.Column("password", TEXT, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("joined_at", sa.BigInteger(), nullable=True),
+        sa.Column("deactivated_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("operator_id", name=op.f("pk_operators")),
+        sa.UniqueConstraint("email", name=op.f("uq_operators_email")),
     )
     op.create_table(
         "origins",

@@ -7,31 +7,13 @@ import msgspec
 from sqlalchemy import Row, bindparam, insert, select, update
 
 from admit import clock
-from admit.accounts.tables import operator_tokens
 from admit.errors import Forbidden, InvalidRequest, InvalidToken
+from admit.operators.roles import SCOPES
+from admit.operators.tables import operator_tokens
 from admit.storage.database import Database
 from admit.storage.sealing import KeyRing
 from admit.storage.transaction import Transaction
 
-SCOPES = frozenset(
-    {
-        "apps:read",
-        "apps:write",
-        "data:read",
-        "data:write",
-        "users:read",
-        "users:write",
-        "sessions:read",
-        "sessions:write",
-        "events:read",
-        "tasks:read",
-        "tasks:write",
-        "webhooks:read",
-        "webhooks:write",
-        "tokens:read",
-        "tokens:write",
-    }
-)
 TOKEN_PREFIX = "adm_"  # noqa: S105  (so that scanners of leaked secrets know ours)
 COMMAND_PREFIX = "adm_command_"
 COMMAND_ID = "command"
