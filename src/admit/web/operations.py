@@ -13,6 +13,7 @@ from starlette.responses import Response
 from admit.accounts.apps import App
 from admit.errors import InvalidRequest, TooLarge
 from admit.gateway import Gateway
+from admit.operators.tokens import OperatorToken
 from admit.web.errors import BodyTooSlow
 
 BODY_BYTES_MAX = 1_000_000
@@ -55,10 +56,19 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 class Call:
     """One request, as the handler of its operation sees it."""
 
-    def __init__(self, gateway: Gateway, operation: Operation, request: Request) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        operation: Operation,
+        request: Request,
+        *,
+        operator: OperatorToken | None = None,
+    ) -> None:
         self.gateway = gateway
         self.operation = operation
         self.request = request
+        self.operator = operator
+        """Who calls, where that is known: the operator of a page. None: the request says who calls."""
 
     @property
     def address(self) -> str:
