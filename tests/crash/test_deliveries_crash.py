@@ -22,13 +22,14 @@ from sqlalchemy import Select, create_engine, select
 from standardwebhooks import Webhook
 
 from admit import clock
-from admit.accounts import apps, clients, operators
+from admit.accounts import apps, clients
 from admit.accounts.apps import NameTaken
 from admit.config import Settings
 from admit.events.log import events
 from admit.gateway import Gateway
 from admit.jobs.pace import AT_ONCE_MAX
 from admit.jobs.tables import jobs
+from admit.operators import tokens
 from admit.outbound import signing
 from admit.storage.migrate import migrate
 from admit.storage.sealing import KeyRing
@@ -216,7 +217,7 @@ async def become(http: aiohttp.ClientSession, town: Town, urls: Sequence[str], s
     base = random.choice(urls)
     url = f"{base}/api/apps/notes/endpoints/{town.endpoint_ids[0]}/state"
     ring = KeyRing.parse(town.installation.environment["ADMIT_SECRET_KEY"])
-    headers = {"Authorization": f"Bearer {operators.short_lived(ring, clock.now())}"}
+    headers = {"Authorization": f"Bearer {tokens.short_lived(ring, clock.now())}"}
     async with http.put(url, json={"state": state}, headers=headers) as response:
         assert response.status in (200, 503), await response.text()
         return response.status == 200

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 import msgspec
+from sqlalchemy import bindparam, select
 from sqlalchemy.dialects.postgresql import insert
 
 from admit.accounts.keys import PublicKey
@@ -80,6 +81,13 @@ REGISTER = Insertion(
     )
 )
 
+PEOPLE_ON = (
+    select(devices.c.uid)
+    .where(devices.c.app_id == bindparam("app"), devices.c.device_id == bindparam("device"))
+    .order_by(devices.c.uid)
+    .limit(bindparam("most"))
+)
+
 _encode = msgspec.json.Encoder().encode
 _decode_about = msgspec.json.Decoder(About).decode
 
@@ -129,3 +137,9 @@ def _row_of(device: Device) -> tuple[Any, ...]:
         device.first_seen_at,
         device.last_seen_at,
     )
+
+
+def people_on(tx: Transaction, app_id: str, device_id: str, most: int) -> list[str]:
+    """The uids of at most so many who have signed in from the device of this identifier."""
+    which = {"app": app_id, "device": device_id, "most": most}
+    return list(tx.execute(PEOPLE_ON, which).scalars())

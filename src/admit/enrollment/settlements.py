@@ -1,6 +1,7 @@
 """Settling: verdict, user, identity, device, session, event and ledger row are committed together."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 from msgspec.structs import replace
@@ -9,7 +10,7 @@ from sqlalchemy import bindparam, select, update
 from admit.accounts import facts, seats, users
 from admit.accounts.session_opening import Opened as OpenedSession
 from admit.accounts.users import NewUser, User
-from admit.enrollment import credentials
+from admit.enrollment import credentials, hours
 from admit.enrollment.admissions import Again, Login, Opened, open_sessions
 from admit.enrollment.asking import Record
 from admit.enrollment.entries import Entry
@@ -54,7 +55,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
-    """A verdict about the person of `entry`, and how it was reached; `record` is written with it."""
+    """A verdict about the person of `entry`, and how it was reached; `record` is written with it.
+
+    `fault`: whoever was asked had no answer.
+    """
 
     entry: Entry
     opened: Opened
@@ -62,6 +66,7 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
     latency_ms: int
     now: int
+    fault: bool = False
     record: Record | None = None
 
 
@@ -91,6 +96,7 @@ def settle(tx: Transaction, items: list[Settlement]) -> list[Settled]:
     for place, item in enumerate(items):
         if in_time[place]:
             tx.signal("admission", item.opened.admission_id)
+            _count(tx, item)
         if item.record is not None:
             item.record.write(tx, uids.get(place), in_time=in_time[place])
     return results
@@ -226,7 +232,21 @@ def _outcome(item: Settlement, uid: str | None) -> tuple[object, ...]:
     )
 
 
-def _word(verdict: Verdict) -> str:
+def _count(tx: Transaction, item: Settlement) -> None:
+    verdict = item.verdict
+    unanswered = item.fault and isinstance(verdict, Refuse)
+    hours.count(
+        tx,
+        item.entry.app.app_id,
+        "unanswered" if unanswered else _word(verdict),
+        asked=item.attempts > 0,
+        fault=item.fault,
+        latency_ms=item.latency_ms,
+        now=item.now,
+    )
+
+
+def _word(verdict: Verdict) -> Literal["eval", "prod", "refused"]:
     return verdict.type if isinstance(verdict, Admit) else "refused"
 
 

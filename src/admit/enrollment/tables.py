@@ -1,4 +1,4 @@
-"""The table of this room: open admissions, and settled ones as the ledger of decisions."""
+"""The tables of this room: open admissions, settled ones as the ledger, and its figures by hour."""
 
 from sqlalchemy import Index, PrimaryKeyConstraint, Table, literal_column
 
@@ -41,13 +41,32 @@ Index(
     postgresql_where=admissions.c.settled_at.is_(None),
     sqlite_where=admissions.c.settled_at.is_(None),
 )
-CLAIMS_OF_REFUSED = (admissions.c.verdict == literal_column("'refused'")) & (
-    admissions.c.claims != literal_column("''")
+IS_REFUSED = admissions.c.verdict == literal_column("'refused'")
+"""SQLite takes an index of a part for conditions without parameters only."""
+Index(
+    "ix_admissions_refused",
+    admissions.c.app_id,
+    admissions.c.opened_at,
+    admissions.c.admission_id,
+    postgresql_where=IS_REFUSED,
+    sqlite_where=IS_REFUSED,
 )
-"""Of people who were not let in. SQLite takes an index of a part for conditions without parameters only."""
+CLAIMS_OF_REFUSED = IS_REFUSED & (admissions.c.claims != literal_column("''"))
+"""Of people who were not let in."""
 Index(
     "ix_admissions_claims_of_refused",
     admissions.c.settled_at,
     postgresql_where=CLAIMS_OF_REFUSED,
     sqlite_where=CLAIMS_OF_REFUSED,
+)
+
+admission_hours = Table(
+    "admission_hours",
+    metadata,
+    text("app_id"),
+    moment("hour"),  # when it began
+    text("kind"),  # enrollment.hours.Kind, or the bucket of a duration
+    number("number"),
+    PrimaryKeyConstraint("app_id", "hour", "kind"),
+    Index(None, "hour"),
 )

@@ -7,12 +7,16 @@ from msgspec.structs import replace
 from sqlalchemy import Integer, bindparam, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
+from admit.jobs import hours
+from admit.jobs.hours import Tried
 from admit.jobs.queue import DETAIL_CHARACTERS_MAX, storable
 from admit.jobs.tables import attempts, jobs
 from admit.storage.rows import Insertion
 from admit.storage.transaction import Finisher, Transaction
 
 REPLY_CHARACTERS_MAX = 16_384
+HEADERS_CHARACTERS_MAX = 4_096
+"""Of the answer, as JSON. Longer ones are left out, the last first."""
 
 # An attempt that was settled twice, because the answer of a commit was lost, is the same.
 NOTE = Insertion(insert(attempts).on_conflict_do_nothing())
@@ -30,14 +34,14 @@ _WITH_WORDS = (
     .where(
         jobs.c.app_id == bindparam("app"),
         jobs.c.subject == bindparam("of_subject"),
-        or_(attempts.c.reply != "", attempts.c.detail != ""),
+        or_(attempts.c.reply != "", attempts.c.headers != "", attempts.c.detail != ""),
     )
     .limit(_MOST)
 )
 ERASE_REPLIES = (
     update(attempts)
     .where(tuple_(attempts.c.app_id, attempts.c.job_id, attempts.c.attempt).in_(_WITH_WORDS))
-    .values(reply="", detail="")
+    .values(reply="", headers="", detail="")
 )
 
 
@@ -45,7 +49,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """One try. `attempt` is 1 on the first; `status` is that of the answer, None where there was none.
 
     `outcome` is a word for programs (ok, http_503, timeout, dns …), `detail` a sentence for people, `reply`
-    the beginning of what was answered.
+    the beginning of what was answered, `headers` those in front of it.
     """
 
     app_id: str
@@ -59,6 +63,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     address: str
     detail: str
     reply: str
+    headers: dict[str, str] = {}
 
 
 @dataclass
@@ -76,7 +81,8 @@ def note(tx: Transaction, attempt: Attempt, subject: str | None = None) -> None:
 
 def of_job(tx: Transaction, app_id: str, job_id: str) -> list[Attempt]:
     """The attempts of a job, the first one first."""
-    return [Attempt(**row) for row in tx.execute(OF_JOB, {"app": app_id, "job": job_id}).mappings()]
+    rows = tx.execute(OF_JOB, {"app": app_id, "job": job_id}).mappings()
+    return [Attempt(**{**row, "headers": _headers(row["headers"])}) for row in rows]
 
 
 def erase_replies(tx: Transaction, app_id: str, subject: str, most: int) -> int:
@@ -84,12 +90,39 @@ def erase_replies(tx: Transaction, app_id: str, subject: str, most: int) -> int:
     says how many had something."""
     for noted in tx.deferred(_NOTE):
         if (noted.attempt.app_id, noted.subject) == (app_id, subject):
-            noted.attempt = replace(noted.attempt, reply="", detail="")
+            noted.attempt = replace(noted.attempt, reply="", headers={}, detail="")
     return tx.execute(ERASE_REPLIES, {"app": app_id, "of_subject": subject, "most": most}).rowcount
 
 
 def _note(tx: Transaction, noted: list[_Noted]) -> None:
     tx.write(NOTE, [_row(each.attempt) for each in noted])
+    hours.count(tx, (_tried(each.attempt) for each in noted))
+
+
+def _tried(attempt: Attempt) -> Tried:
+    return Tried(
+        attempt.app_id,
+        attempt.job_id,
+        attempt.lane,
+        attempt.started_at,
+        attempt.duration_ms,
+        attempt.outcome,
+    )
+
+
+def _headers(text: str) -> dict[str, str]:
+    return msgspec.json.decode(text, type=dict[str, str]) if text else {}
+
+
+def _headers_text(headers: dict[str, str]) -> str:
+    """As many of them as fit."""
+    kept = {name: storable(value, HEADERS_CHARACTERS_MAX) for name, value in headers.items()}
+    while kept:
+        text = msgspec.json.encode(kept).decode()
+        if len(text) <= HEADERS_CHARACTERS_MAX:
+            return text
+        kept.popitem()
+    return ""
 
 
 def _row(attempt: Attempt) -> tuple[object, ...]:
@@ -105,6 +138,7 @@ def _row(attempt: Attempt) -> tuple[object, ...]:
         attempt.status,
         attempt.address,
         storable(attempt.detail, DETAIL_CHARACTERS_MAX),
+        _headers_text(attempt.headers),
         storable(attempt.reply, REPLY_CHARACTERS_MAX),
     )
 

@@ -10,6 +10,7 @@ from sqlalchemy import (
     bindparam,
     case,
     delete,
+    func,
     literal_column,
     or_,
     select,
@@ -44,6 +45,7 @@ _OF_PERSON = (
     .order_by(jobs.c.lane, jobs.c.turn)
     .limit(_MOST)
 )
+COUNT_OF_PERSON = select(func.count()).select_from(_OF_PERSON.subquery())
 
 
 def _end(which: Select[Any]) -> Update:
@@ -128,6 +130,12 @@ def drop(tx: Transaction, app_id: str, subject: str, sentence: str, now: int, mo
     """Ends `most` unfinished jobs of a subject in whatever lane, unsent; returns how many there were."""
     parameters = {"app": app_id, "of_subject": subject, "sentence": sentence, "now": now, "most": most}
     return tx.execute(DROP, parameters).rowcount
+
+
+def count(tx: Transaction, app_id: str, subject: str, most: int) -> int:
+    """How many jobs of a subject `drop` would end; no more than `most` are counted."""
+    parameters = {"app": app_id, "of_subject": subject, "most": most}
+    return int(tx.execute(COUNT_OF_PERSON, parameters).scalar_one())
 
 
 def forget(tx: Transaction, app_id: str, subject: str, most: int) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import ColumnElement, Integer, Select, bindparam, delete, select, tuple_
+from sqlalchemy import ColumnElement, Integer, Select, bindparam, delete, literal_column, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 
 from admit.jobs.queue import HELD, Job, storable
@@ -55,10 +55,23 @@ def _walk(*which: ColumnElement[bool]) -> Select[Any]:
 
 OF_APP = _walk()
 OF_LANE = _walk(lines.c.lane == bindparam("of_lane"))
-OF_JOB = _walk(lines.c.job_id == bindparam("of_job"))
-LAST_OF_APP, LAST_OF_LANE, LAST_OF_JOB = (
-    each.order_by(None).order_by(lines.c.position.desc()) for each in (OF_APP, OF_LANE, OF_JOB)
+# In the order of the positions, but by the index of the job: by positions, which are an expression here lest
+# a planner goes by them, all lines of the app would be looked at.
+_in_job = (lines.c.fence, lines.c.number)
+OF_JOB = (
+    select(*_SHOWN)
+    .where(
+        lines.c.app_id == bindparam("app"),
+        lines.c.job_id == bindparam("of_job"),
+        lines.c.position + literal_column("0") > bindparam("after"),
+    )
+    .order_by(*_in_job)
+    .limit(_MOST)
 )
+LAST_OF_APP, LAST_OF_LANE = (
+    each.order_by(None).order_by(lines.c.position.desc()) for each in (OF_APP, OF_LANE)
+)
+LAST_OF_JOB = OF_JOB.order_by(None).order_by(*(column.desc() for column in _in_job))
 _OF_PERSON = (
     select(lines.c.app_id, lines.c.position)
     .select_from(lines.join(jobs, (jobs.c.app_id == lines.c.app_id) & (jobs.c.job_id == lines.c.job_id)))

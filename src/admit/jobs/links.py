@@ -1,12 +1,13 @@
 """Links: what a job is about, so that it is found by an event, an admission, a session or a device."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 from sqlalchemy import Integer, bindparam, delete, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 
 from admit.jobs.tables import jobs, links
+from admit.storage.lookups import Lookup
 from admit.storage.rows import Insertion
 from admit.storage.transaction import Transaction
 
@@ -23,6 +24,11 @@ FIND = (
     )
     .order_by(links.c.created_at.desc(), links.c.job_id.desc())
     .limit(bindparam("limit"))
+)
+NEWEST = Lookup(
+    select(links.c.about, links.c.job_id).order_by(links.c.created_at.desc(), links.c.job_id.desc()),
+    (links.c.app_id, links.c.about),
+    each_max=bindparam("most", type_=Integer),
 )
 OF_JOB = (
     select(links.c.about)
@@ -59,6 +65,12 @@ def find(tx: Transaction, app_id: str, about: str, before: Key, limit: int) -> l
     moment, job = before
     which = {"app": app_id, "of": about, "moment": moment, "job": job, "limit": limit}
     return [(row.created_at, row.job_id) for row in tx.execute(FIND, which)]
+
+
+def newest(tx: Transaction, app_id: str, abouts: Iterable[str], most: int) -> list[tuple[str, str]]:
+    """The newest jobs about each of `abouts`, `most` of each at most: what they are about, and their ids."""
+    rows = NEWEST.rows(tx, [(app_id, about) for about in abouts], most=most)
+    return [(row.about, row.job_id) for row in rows]
 
 
 def of_job(tx: Transaction, app_id: str, job_id: str) -> list[str]:

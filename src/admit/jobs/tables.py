@@ -102,8 +102,23 @@ attempts = Table(
     number("status", nullable=True),  # of the answer, where there was one
     text("address"),  # where it went
     text("detail"),  # a sentence for people
+    text("headers"),  # of the answer: JSON object; "" where there was none
     text("reply"),  # what was answered, cut off
     PrimaryKeyConstraint("app_id", "job_id", "attempt"),
+)
+
+hours = Table(
+    "job_hours",
+    metadata,
+    text("app_id"),
+    text("lane"),
+    moment("hour"),  # its beginning
+    number("slot"),  # one of several rows that are one hour together: see jobs.hours
+    number("accepted"),  # attempts that did what they were for
+    number("failed"),
+    number("duration_ms"),  # of all of them together
+    PrimaryKeyConstraint("app_id", "lane", "hour", "slot"),
+    Index(None, "hour"),
 )
 
 lines = Table(

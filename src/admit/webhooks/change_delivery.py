@@ -88,7 +88,7 @@ class Courier:
         now = self._clock()
         verdict = verdicts.judge(answer, now)
         # Without the reply: it may quote what is about people, of whom a body tells many.
-        noted = replace(delivery.attempt_of(job, verdict, answer, started, now), reply="")
+        noted = replace(delivery.attempt_of(job, verdict, answer, started, now), reply="", headers={})
         unit = delivery.with_consequence(_noted(noted, job, now), verdict, endpoint, now)
         if verdict.kind == "delivered":
             return Done(verdict.detail + _what_was_missed(portion), unit=unit)

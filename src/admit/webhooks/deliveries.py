@@ -69,6 +69,22 @@ FAILED_OF_ENDPOINT = _walk(jobs.c.failed_at, _LANE, jobs.c.failed_at.is_not(None
 OF_PERSON = _walk(
     jobs.c.created_at, jobs.c.subject == bindparam("uid"), jobs.c.subject.is_not(None), _IS_DELIVERY
 )
+OF_EVENT = (
+    select(jobs.c.job_id, jobs.c.sequence)
+    .where(
+        _APP,
+        jobs.c.subject == bindparam("uid"),
+        jobs.c.subject.is_not(None),
+        jobs.c.created_at >= bindparam("moment"),
+        _IS_DELIVERY,
+    )
+    .order_by(jobs.c.created_at, jobs.c.job_id)
+    .limit(bindparam("limit"))
+)
+OF_EVENT_ABOUT_NOBODY = Lookup(
+    select(jobs.c.job_id, jobs.c.sequence).where(_IS_DELIVERY),
+    (jobs.c.app_id, jobs.c.lane, jobs.c.created_at),
+)
 ENDPOINTS = select(endpoints.c.endpoint_id).where(endpoints.c.app_id == bindparam("app"))
 EACH = Lookup(
     select(
@@ -169,12 +185,36 @@ def page(tx: Transaction, app_id: str, query: Query) -> Page:
     )
 
 
+def of_event(tx: Transaction, app_id: str, event: Recorded) -> list[Delivery]:
+    """The deliveries that tell an event, the first one first, also those of replays.
+
+    Of an event about nobody those that were made as it happened. Change hooks tell many events in one, which
+    is not among them.
+    """
+    # A delivery is made when what it tells happens, or later.
+    if event.uid is not None:
+        which = {"app": app_id, "uid": event.uid, "moment": event.occurred_at, "limit": SCANNED_MAX}
+        rows = tx.execute(OF_EVENT, which).all()
+    else:
+        lanes = tx.execute(ENDPOINTS, {"app": app_id}).scalars().all()
+        keys = [(app_id, endpoint_id, event.occurred_at) for endpoint_id in lanes]
+        rows = OF_EVENT_ABOUT_NOBODY.rows(tx, keys)
+    ids = [row.job_id for row in rows if row.sequence == event.position]
+    found = _deliveries(tx, app_id, ids).values()
+    return sorted(found, key=lambda each: (each.created_at, each.delivery_id))
+
+
 def show(tx: Transaction, app_id: str, delivery_id: str) -> History | None:
     """One delivery with its attempts; None: there is none of this id."""
     found = _deliveries(tx, app_id, [delivery_id])
     if delivery_id not in found:
         return None
     return History(found[delivery_id], attempts.of_job(tx, app_id, delivery_id))
+
+
+def each(tx: Transaction, app_id: str, ids: Iterable[str]) -> dict[str, Delivery]:
+    """The deliveries of these ids that there are, by id."""
+    return _deliveries(tx, app_id, ids)
 
 
 def retry(tx: Transaction, app_id: str, delivery_id: str, now: int) -> Conflict | Literal["due", "unknown"]:

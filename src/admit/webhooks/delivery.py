@@ -218,6 +218,7 @@ def attempt_of(job: Job, verdict: Verdict, answer: Reply | Failure, started: int
         address=answer.address,
         detail=verdict.detail,
         reply=answer.body.decode(errors="replace") if isinstance(answer, Reply) else "",
+        headers=dict(answer.headers) if isinstance(answer, Reply) else {},
     )
 
 

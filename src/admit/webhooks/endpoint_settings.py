@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -129,6 +130,22 @@ def changed(settings: EndpointSettings, change: SettingsChange) -> EndpointSetti
     if hook or chosen.format == "journeyapps":
         return _of_hook(chosen, change, hook)
     return _coherent(chosen)
+
+
+def leads_secrets_away(settings: EndpointSettings, change: SettingsChange, *, own_headers: bool) -> bool:
+    """Whether what goes with every request would be told to somebody who has not been told it yet.
+
+    That are the operator's own headers, and the secret itself where changes are told as Dexie Cloud does.
+    `change` has been checked.
+    """
+    if change.url is UNSET or _origin(change.url) == _origin(settings.url):
+        return False
+    return settings.gathers or (own_headers and change.headers is UNSET)
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc
 
 
 def check(change: SettingsChange, egress: EgressPolicy) -> SettingsChange:

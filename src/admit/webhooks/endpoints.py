@@ -197,6 +197,12 @@ def page(tx: Transaction, ring: KeyRing, app_id: str, *, after: str, limit: int)
     return _opened(tx, ring, [_standing(row) for row in tx.execute(PAGE, which)])
 
 
+def standings(tx: Transaction, app_id: str) -> list[Standing]:
+    """All endpoints of the app, the oldest first, with what is sealed left so."""
+    which = {"app": app_id, "after": "", "limit": ENDPOINTS_MAX}
+    return [_standing(row) for row in tx.execute(PAGE, which)]
+
+
 def public_secrets(tx: Transaction, ring: KeyRing, app_id: str) -> list[Secret]:
     """The secrets of all endpoints of the app whose public half is published, ended ones too."""
     keys = [(app_id, endpoint_id) for endpoint_id in tx.execute(OF_APP, {"app": app_id}).scalars()]
