@@ -65,7 +65,7 @@ class House:
 
     async def ledger(self) -> list[LedgerRow]:
         return await self.served.gateway.db.read(
-            lambda tx: ledger.ledger_page(tx, self.app.app_id, None, 500)
+            lambda tx: ledger.page(tx, self.app.app_id, ledger.Query(), None, 500).rows
         )
 
     async def runs(self, **query: Any) -> list[run_pages.Run]:
@@ -321,7 +321,9 @@ async def test_a_server_without_tasks_keeps_people_out_in_a_sentence(served: Ser
     with pytest.raises(Refused) as caught:
         await served.gateway.door.admit(app, proof())
     assert caught.value.code == WEBHOOK_ERROR
-    [row] = await served.gateway.db.read(lambda tx: ledger.ledger_page(tx, app.app_id, None, 10))
+    [row] = await served.gateway.db.read(
+        lambda tx: ledger.page(tx, app.app_id, ledger.Query(), None, 10).rows
+    )
     assert row.reason == "This server runs no tasks: its setting TASKS is empty."
 
 
@@ -409,7 +411,9 @@ async def test_a_task_of_one_way_in_decides_about_those_alone(desk: TaskDesk) ->
     client = await by_client_credentials(desk.served, app)
     assert login.user.type == "prod"
     assert client is not None
-    kept = await desk.served.gateway.db.read(lambda tx: ledger.ledger_page(tx, app.app_id, None, 10))
+    kept = await desk.served.gateway.db.read(
+        lambda tx: ledger.page(tx, app.app_id, ledger.Query(), None, 10).rows
+    )
     assert {row.way_in: row.policy for row in kept}["email_code"] == "task"
 
 

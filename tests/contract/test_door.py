@@ -74,7 +74,7 @@ class House:
         return await self.door.admit(self.app, proof(name, device=device, intent=intent))
 
     async def ledger(self) -> list[LedgerRow]:
-        return await self.db.read(lambda tx: ledger.ledger_page(tx, self.app.app_id, None, 500))
+        return await self.db.read(lambda tx: ledger.page(tx, self.app.app_id, ledger.Query(), None, 500).rows)
 
     async def count(self, table: Any) -> int:
         return await self.db.read(lambda tx: tx.execute(select(func.count()).select_from(table)).scalar_one())

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from admit.outbound.addresses import EgressPolicy
 from admit.outbound.gate import OpenTransaction
@@ -631,6 +632,11 @@ async def test_certificate_of_the_right_host_is_accepted(authority: Authority) -
     outcome, _ = await over_tls(authority, authority.serving("hooks.example.com"))
 
     assert isinstance(outcome, Reply)
+    assert outcome.tls is not None
+    assert outcome.tls.version.startswith("TLSv1.")
+    certificate = x509.load_der_x509_certificate(outcome.tls.certificate)
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["hooks.example.com"]
 
 
 @pytest.mark.parametrize("what", ["other host", "run out", "unknown authority"])

@@ -85,7 +85,7 @@ def set_policy(
     """
     from admit.web.admin_types import PolicyView
 
-    setting = _setting(kind, value or [], timeout, on_failure, payload)
+    setting = setting_of(kind, value or [], timeout, on_failure, payload)
     answer = terminal.call("PUT", _policy_of(app, way_in), setting, PolicyView)
     whose = f"{app} for {way_in}" if way_in else app
     terminal.out.done(answer, f"The policy of {whose} is {in_words(answer.policy)}.")
@@ -108,6 +108,8 @@ def show(
     from admit.web.admin_types import PolicyView
 
     answer = terminal.call("GET", _policy_of(app, way_in, secret=secret), None, PolicyView)
+    if secret and answer.hook_secret is None:
+        raise Refusal("This operator token lacks the scope secrets:read.")
     facts = [("policy", in_words(answer.policy))]
     if way_in is None:
         facts += [(f"for {way}", in_words(policy)) for way, policy in answer.policies.items()]
@@ -193,7 +195,7 @@ def simulate(
         intent=intent or "",
         way_in=way_in,
         subject=subject or "",
-        claims=dict(map(_claim, claims or ())),
+        claims=dict(map(claim_of, claims or ())),
     )
     result = terminal.call("POST", target("apps", app, "policy", "simulation"), body, SimulationResult)
     terminal.out.one(result, _outcome(result))
@@ -242,7 +244,8 @@ def _policy_of(app: str, way_in: str | None, *, secret: bool = False) -> str:
     return target("apps", app, "policy", **{"for": way_in, "secret": "true" if secret else None})
 
 
-def _claim(text: str) -> tuple[str, object]:
+def claim_of(text: str) -> tuple[str, object]:
+    """The name and the value of a claim that was typed. Raises Refusal."""
     name, equals, value = text.partition("=")
     if not equals:
         raise Refusal(f"{text!r} is no claim. Write it like hd=example.com", 2)
@@ -252,13 +255,14 @@ def _claim(text: str) -> tuple[str, object]:
         return name, value
 
 
-def _setting(
+def setting_of(
     kind: Kind,
     value: list[str],
     timeout: float | None,
     on_failure: OnFailure | None,
     payload: Payload | None,
 ) -> "PolicySetting":
+    """The policy that was typed. Raises Refusal."""
     from admit.accounts.app_settings import PolicySetting
 
     if kind != "webhook" and payload is not None:

@@ -14,7 +14,15 @@ import structlog
 from admit.accounts import email_proofs
 from admit.accounts.apps import App, hook_secrets_of
 from admit.clock import Clock, new_id
-from admit.enrollment import admissions, asking, decision_hook, decision_task, ledger, settlements
+from admit.enrollment import (
+    admissions,
+    asking,
+    decision_hook,
+    decision_task,
+    ledger,
+    settlements,
+    trials,
+)
 from admit.enrollment.admissions import (
     Again,
     Awaited,
@@ -41,9 +49,11 @@ from admit.enrollment.policy import (
     without_answer,
 )
 from admit.enrollment.settlements import Late, Settled, Settlement
+from admit.enrollment.trials import Trial
 from admit.errors import (
     EMAIL_NOT_VERIFIED,
     SIGN_IN_EXPIRED,
+    Conflict,
     InvalidOtp,
     Refused,
     StorageUnavailable,
@@ -129,6 +139,24 @@ class Door:
                 raise Refused(outcome.message, code=outcome.code)
         raise Unavailable(TRY_AGAIN, retry_after_seconds=5)
 
+    async def try_out(self, app: App, proof: Proof, ask: Ask) -> Trial:
+        """Asks about somebody imagined. Nothing is written, and nobody comes in by the answer.
+
+        It takes a place like any other question, so that those who are asked have no more of them at once.
+        Raises Unavailable if there is none in time, and Conflict where this server runs no tasks.
+        """
+        async with self._places.taken(app.app_id):
+            match ask:
+                case AskHook():
+                    secrets = hook_secrets_of(app, self._clock())
+                    return await trials.try_hook(self._http, ask, proof, secrets, self._clock)
+                case AskTask():
+                    if self._tasks is None:
+                        raise Conflict(NO_TASKS, code="no_tasks")
+                    return await trials.try_task(self._tasks, app, ask, proof)
+                case _:
+                    assert_never(ask)
+
     async def close(self) -> None:
         """Waits for the decisions that are being made."""
         self._unsubscribe()
@@ -176,6 +204,7 @@ class Door:
             attempts=answer.attempts,
             latency_ms=answer.latency_ms,
             now=self._clock(),
+            fault=isinstance(answer.outcome, Fault),
             record=answer.record,
         )
         settled = await self._db.write_together(settlements.settle, settlement)

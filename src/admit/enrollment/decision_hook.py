@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from admit.accounts import devices
 from admit.accounts.app_settings import Payload
@@ -21,6 +22,8 @@ from admit.outbound.http import Failure, HttpClient, Reply
 from admit.signin.proof import Proof
 
 REPLY_BYTES_MAX = 65_536
+TEST_PREFIX = "test"
+"""Of the id of a question of which nothing comes: `test_…`, where others are `adm_…`."""
 TRY_AGAIN_STATUSES = frozenset({429, 502, 503, 504})
 
 _encode = msgspec.json.Encoder().encode
@@ -57,7 +60,7 @@ class AskedDevice(msgspec.Struct, frozen=True, rename="camel"):
 class FullRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """All that is known of the sign-in. `device` is null where the client brings no key.
 
-    `claims`: what the mapping of the provider keeps of its claims.
+    `claims`: what the mapping of the provider keeps of its claims. `test`: only told where it is one.
     """
 
     user_id: str
@@ -67,10 +70,16 @@ class FullRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     sign_in: AskedSignIn
     device: AskedDevice | None
     claims: Mapping[str, Any]
+    test: bool | UnsetType = UNSET
 
 
-def request_of(proof: Proof, payload: Payload) -> DecisionRequest | FullRequest:
-    """What an endpoint that wants `payload` is told about who is at the door."""
+def request_of(
+    proof: Proof, payload: Payload, *, test: bool | UnsetType = UNSET
+) -> DecisionRequest | FullRequest:
+    """What an endpoint that wants `payload` is told about who is at the door, or about who is imagined there.
+
+    The contract has no place for `test`: what is sent under it is the same in a test.
+    """
     if payload == "contract":
         return DecisionRequest(user_id=proof.user_id, email=proof.email)
     return FullRequest(
@@ -83,11 +92,15 @@ def request_of(proof: Proof, payload: Payload) -> DecisionRequest | FullRequest:
         ),
         device=_device_of(proof),
         claims=proof.claims,
+        test=test,
     )
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """One decision to ask for. `secrets` sign it (Standard Webhooks), newest first."""
+    """One decision to ask for. `secrets` sign it (Standard Webhooks), newest first.
+
+    `admission_id` is the `webhook-id`; one that begins with TEST_PREFIX says that nothing comes of it.
+    """
 
     admission_id: str
     url: str
@@ -95,27 +108,36 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     request: DecisionRequest | FullRequest
 
 
+class Exchange(msgspec.Struct, frozen=True):
+    """One attempt: the headers that were sent, and what came of it."""
+
+    headers: dict[str, str]
+    answer: Reply | Failure
+
+
 class Hook:
-    """The operator's endpoint, asked about one person."""
+    """The operator's endpoint, asked about one person. `exchanges` are the attempts so far."""
 
     def __init__(self, http: HttpClient, question: Question, clock: Clock) -> None:
         self._http = http
         self._question = question
         self._clock = clock
-        self._body = _encode(question.request)
+        self.body = _encode(question.request)
+        self.exchanges: list[Exchange] = []
 
     async def attempt(self, timeout_seconds: float) -> Try:
         """Posts the question once."""
         asked = self._question
-        headers = signing.headers(asked.secrets, asked.admission_id, self._clock() // 1000, self._body)
+        headers = signing.headers(asked.secrets, asked.admission_id, self._clock() // 1000, self.body)
         headers["content-type"] = "application/json"
         result = await self._http.post(
             asked.url,
-            self._body,
+            self.body,
             headers,
             timeout_seconds=timeout_seconds,
             reply_bytes_max=REPLY_BYTES_MAX,
         )
+        self.exchanges.append(Exchange(headers, result))
         again, pause = _again(result)
         return Try(outcome=_outcome(result, asked.url), again=again, pause_seconds=pause)
 

@@ -3,6 +3,7 @@
 The room that runs tasks is not known here: who joins the two hands over something that begins runs.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from msgspec.structs import asdict
@@ -12,6 +13,7 @@ from admit.accounts.apps import App
 from admit.enrollment.asking import Try
 from admit.enrollment.policy import Fault, Verdict
 from admit.enrollment.task_reply import read_result
+from admit.jobs.lines import NewLine
 from admit.signin.proof import Proof
 from admit.storage.transaction import Transaction
 from admit.task.payloads import AskedDevice, Decision, SignedIn
@@ -45,11 +47,29 @@ class DecisionRun(Protocol):
         ...
 
 
+class DecisionRehearsal(DecisionRun, Protocol):
+    """A run in test mode: it sends nothing, and nothing of it is kept. `result` is that of the last attempt,
+    `blocked` what it would have sent."""
+
+    @property
+    def result(self) -> bytes | None: ...
+
+    @property
+    def lines(self) -> Sequence[NewLine]: ...
+
+    @property
+    def blocked(self) -> Sequence[str]: ...
+
+
 class TaskDecider(Protocol):
     """Whatever runs the operator's tasks."""
 
     def begin(self, app: App, task: str, decision: Decision, earlier: int) -> DecisionRun:
         """A run about the person of `decision`, of which others may have made `earlier` attempts."""
+        ...
+
+    def rehearse(self, app: App, task: str, decision: Decision) -> DecisionRehearsal:
+        """A run in test mode about the person of `decision`, who is imagined."""
         ...
 
 

@@ -1,6 +1,6 @@
 """Somebody leaves, or never came in: what they kept goes, and so does what a provider said of them."""
 
-from sqlalchemy import bindparam, select, tuple_, update
+from sqlalchemy import bindparam, func, select, tuple_, update
 
 from admit.accounts.user_deletion import SLICE_ROWS, delete_user
 from admit.accounts.users import User
@@ -24,6 +24,12 @@ FORGET_SOME_CLAIMS = (
     )
     .values(claims="")
 )
+COUNT_DECISIONS = select(func.count()).select_from(
+    select(admissions.c.admission_id)
+    .where(admissions.c.app_id == bindparam("app"), admissions.c.user_id == bindparam("person"))
+    .limit(bindparam("most"))
+    .subquery()
+)
 _KEY = tuple_(admissions.c.app_id, admissions.c.admission_id)
 PRUNE_CLAIMS = (
     update(admissions)
@@ -45,6 +51,11 @@ async def delete_person(db: Database, app_id: str, user_id: str, now: int) -> bo
     The ledger goes on telling that the userId was decided about, how and when.
     """
     return await delete_user(db, app_id, user_id, now, elsewhere=erase)
+
+
+def count_decisions(tx: Transaction, app_id: str, user_id: str, most: int) -> int:
+    """How many decisions the ledger goes on telling; no more than `most` are counted."""
+    return int(tx.execute(COUNT_DECISIONS, {"app": app_id, "person": user_id, "most": most}).scalar_one())
 
 
 def erase(tx: Transaction, user: User) -> int:

@@ -43,10 +43,17 @@ Lookup = Callable[[str, int], Sequence[str]]
 """Returns the addresses of a host name. Blocks; raises socket.gaierror."""
 
 
+class Tls(msgspec.Struct, frozen=True):
+    """How a connection is sealed: the version, such as TLSv1.3, and the receiver's certificate (DER)."""
+
+    version: str
+    certificate: bytes
+
+
 class Reply(msgspec.Struct, frozen=True):
     """What the receiver answered, whatever the status. Names of headers are in lower case.
 
-    `truncated`: there was more, and `body` is only its beginning.
+    `truncated`: there was more, and `body` is only its beginning. `tls` None: it came without.
     """
 
     status: int
@@ -55,6 +62,7 @@ class Reply(msgspec.Struct, frozen=True):
     address: str
     elapsed_ms: int
     truncated: bool = False
+    tls: Tls | None = None
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -176,6 +184,7 @@ class HttpClient:
             dial.address,
             _elapsed_ms(self._loop.time() - started),
             truncated=len(received) > reply_bytes_max,
+            tls=dial.tls,
         )
 
     async def _exchange(
@@ -228,6 +237,7 @@ class _Dial:
     target: Target
     address: str = ""
     refused: str | None = None
+    tls: Tls | None = None
 
 
 _dials: ContextVar[_Dial] = ContextVar("admit_dial")
@@ -248,6 +258,7 @@ class _Response(aiohttp.ClientResponse):
     async def start(self, connection: "Connection") -> aiohttp.ClientResponse:
         if connection.transport is not None and (peer := connection.transport.get_extra_info("peername")):
             _dials.get().address = str(peer[0])
+            _dials.get().tls = _tls_of(connection.transport.get_extra_info("ssl_object"))
         return await super().start(connection)
 
 
@@ -298,6 +309,10 @@ class _VettingResolver(AbstractResolver):
 
     async def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _tls_of(sealed: ssl.SSLObject | None) -> Tls | None:
+    return None if sealed is None else Tls(sealed.version() or "", sealed.getpeercert(True) or b"")
 
 
 def _addresses_of(host: str, port: int) -> list[str]:

@@ -56,6 +56,10 @@ class Deciders:
         """A run about the person of `decision`, which may have had `earlier` attempts by others."""
         return DecisionRun(self, app, task, decision, earlier)
 
+    def rehearse(self, app: App, task: str, decision: Decision) -> "Rehearsal":
+        """A run in test mode, about somebody imagined: nobody is asked outside, and nothing is kept."""
+        return Rehearsal(self, app, task, decision, earlier=0)
+
     def missing(self, app: App, name: str) -> str:
         """Why no task of that name can decide now; "" where one can."""
         task = self.registry.find(app.app_id, name)
@@ -71,6 +75,8 @@ class Deciders:
 class DecisionRun:
     """One run about one person, attempted as often as whoever asks wants."""
 
+    test = False
+
     def __init__(self, deciders: Deciders, app: App, name: str, decision: Decision, earlier: int) -> None:
         self._deciders = deciders
         self._app = app
@@ -79,8 +85,9 @@ class DecisionRun:
         self._earlier = earlier
         self._run_id = "run_" + decision.admission_id.removeprefix("adm_")
         self._task: Task | None = None
+        self.visit: Visit | None = None
         self._attempts: list[Attempt] = []
-        self._lines: list[NewLine] = []
+        self.lines: list[NewLine] = []
 
     async def attempt(self, timeout_seconds: float) -> Tried:
         """Runs the task once; it is ended when the time is up."""
@@ -96,6 +103,7 @@ class DecisionRun:
             app_id=self._app.app_id,
             app=self._app.name,
             now=deciders.clock(),
+            test=self.test,
         )
         try:
             env = await deciders.registry.env_of(task)
@@ -109,14 +117,14 @@ class DecisionRun:
             at_once=task.declaration.at_once,
             urgent=True,
         )
-        visit = deciders.visit(self._app, task, run)
+        visit = self.visit = deciders.visit(self._app, task, run)
         started = asyncio.get_running_loop().time()
         result = await deciders.workshop.run(task.code, order, visit)
         took = asyncio.get_running_loop().time() - started
         tried, outcome = self._read(result)
-        self._lines += visit.lines
+        self.lines += visit.lines
         if tried.result is None:
-            self._lines.append(_complaint(run, outcome, tried.detail, deciders.clock()))
+            self.lines.append(_complaint(run, outcome, tried.detail, deciders.clock()))
         self._attempts.append(self._noted(task, run, round(took * 1000), outcome, tried))
         return tried
 
@@ -146,7 +154,7 @@ class DecisionRun:
                 created_at=attempts[0].started_at,
                 now=now,
                 attempts=tuple(each if uid else replace(each, reply="") for each in attempts),
-                lines=tuple(self._lines),
+                lines=tuple(self.lines),
                 abouts=(
                     self._decision.admission_id,
                     *((f"device:{device.identifier}",) if device else ()),
@@ -189,6 +197,22 @@ class DecisionRun:
             detail=tried.detail,
             reply=(tried.result or b"").decode(errors="replace"),
         )
+
+
+class Rehearsal(DecisionRun):
+    """A run in test mode: what it would have sent is `blocked`. It is never noted."""
+
+    test = True
+
+    @property
+    def result(self) -> bytes | None:
+        """What the last attempt has returned, as JSON."""
+        return self._attempts[-1].reply.encode() or None if self._attempts else None
+
+    @property
+    def blocked(self) -> list[str]:
+        """What the last attempt would have sent, as `GET https://…`."""
+        return [] if self.visit is None else list(self.visit.blocked)
 
 
 def _complaint(run: Run, outcome: str, detail: str, now: int) -> NewLine:

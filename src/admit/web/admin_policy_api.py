@@ -12,14 +12,14 @@ from admit.storage.transaction import Transaction
 from admit.task.declarations import Decides
 from admit.web.admin_types import NewPolicy, PolicyView
 from admit.web.operations import Call
-from admit.web.operator_access import admin, permitted_app
+from admit.web.operator_access import SEES_SECRETS, admin, permitted_app, permitted_in_app
 from admit.web.ways_in import ALWAYS, WayIn, parse_way_in
 
 
 class PolicyQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of which way in (`for`), and whether to tell the secret that signs the calls of a web hook.
 
-    To see the secret takes the scope apps:write.
+    Without the scope secrets:read it is not told.
     """
 
     way_in: WayIn = msgspec.field(default="", name="for")
@@ -35,8 +35,9 @@ class WayQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 async def show_policy(call: Call) -> Response:
     """The rule in force."""
     query = call.query(PolicyQuery)
-    app = await permitted_app(call, "apps:write" if query.secret else "apps:read")
-    return call.answer(_view(app, _way_of(app, query.way_in), app.hook_secret if query.secret else None))
+    app, holder = await permitted_in_app(call)
+    shows_secret = query.secret and SEES_SECRETS in holder.scopes
+    return call.answer(_view(app, _way_of(app, query.way_in), app.hook_secret if shows_secret else None))
 
 
 async def set_policy(call: Call) -> Response:
@@ -44,10 +45,7 @@ async def set_policy(call: Call) -> Response:
     app = await permitted_app(call)
     way_in = _way_of(app, call.query(WayQuery).way_in)
     setting = check_policy(await call.json(NewPolicy))
-    if setting.kind == "webhook" and (refusal := call.gateway.egress.url_refusal(setting.url)):
-        raise InvalidRequest(refusal)
-    if setting.kind == "task":
-        _check_task(call.gateway, app, setting.task)
+    check_reachable(call.gateway, app, setting)
     if way_in:
         await _set_for(call.gateway, app, way_in, setting)
     else:
@@ -74,6 +72,14 @@ async def rotate_hook_secret(call: Call) -> Response:
     gateway, now = call.gateway, call.gateway.clock()
     secret = await gateway.db.write(lambda tx: apps.rotate_hook_secret(tx, gateway.ring, app.app_id, now))
     return call.answer(_view(await gateway.directory.app(app.name), "", secret))
+
+
+def check_reachable(gateway: Gateway, app: App, setting: PolicySetting) -> None:
+    """Raises InvalidRequest where whom `setting` asks can be seen not to be there, or not to be allowed."""
+    if setting.kind == "webhook" and (refusal := gateway.egress.url_refusal(setting.url)):
+        raise InvalidRequest(refusal)
+    if setting.kind == "task":
+        _check_task(gateway, app, setting.task)
 
 
 def _way_of(app: App, text: str) -> str:
@@ -159,6 +165,7 @@ OPERATIONS = (
         rotate_hook_secret,
         "Makes a new secret for the calls of a web hook",
         "apps:write",
+        shows_secret=True,
         answer=PolicyView,
     ),
 )

@@ -46,7 +46,7 @@ async def simulate(call: Call) -> Response:
     """What would happen to somebody at the door. Asks nobody and changes nothing."""
     app = await permitted_app(call)
     body = await call.json(Simulation)
-    proof = _proof(app, body)
+    proof = proof_of(app, body)
 
     def find(tx: Transaction) -> tuple[User | None, Sequence[Seats]]:
         (resident,) = residents.find(tx, [(app.app_id, proof)])
@@ -70,7 +70,7 @@ async def simulate(call: Call) -> Response:
     return call.answer(_result(seated, proof, known=user is not None))
 
 
-def _proof(app: App, body: Simulation) -> Proof:
+def proof_of(app: App, body: Simulation) -> Proof:
     """What whom to imagine would have proven. Raises InvalidRequest."""
     way_in = parse_way_in(app, body.way_in)
     email = normalise_email(body.email) if body.email else ""

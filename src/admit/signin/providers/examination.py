@@ -105,7 +105,8 @@ def whom_it_leads_to(provider: Provider) -> Finding:
             "people",
             False,
             "People are found by their email, and the provider is trusted about no domain, so nobody new can "
-            "come in. Name those that it owns by --trust-email, or take --person subject.",
+            "come in. Name the domains that it owns (--trust-email), or know people by the provider alone "
+            "(--person subject).",
         )
     if provider.type not in ("github", "apple", "oauth2") and "email" not in provider.scopes:
         return Finding(
