@@ -187,6 +187,18 @@ async def test_a_preview_shows_the_mail_and_keeps_nothing(served: Served) -> Non
     assert served.mails == []
 
 
+async def test_a_test_mail_tries_words_that_are_not_kept(served: Served) -> None:
+    await served.app()
+    await ask(served, "PUT", "templates", {"subject": "{{ otp }} is kept"})
+    sent = await ask(served, "POST", "mail/test", {"to": ADA, "text": "Try {{ otp }}"})
+    assert sent.json == {"sent": True, "problem": ""}
+    [received] = served.mails
+    assert (received.mail.subject, received.mail.text) == ("12345678 is kept", "Try 12345678")
+    assert (await ask(served, "GET", "templates")).json["own"] == ["subject"]
+    refused = await ask(served, "POST", "mail/test", {"to": ADA, "text": "No code."})
+    assert (refused.status, len(served.mails)) == (400, 1)
+
+
 @pytest.mark.parametrize("path", ["templates", "templates/preview"])
 async def test_words_that_would_lock_people_out_are_refused(served: Served, path: str) -> None:
     await served.app()

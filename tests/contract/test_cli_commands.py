@@ -375,6 +375,18 @@ def test_a_person_is_shown_deactivated_reactivated_and_deleted(admit: CommandLin
     assert admit.json("user", "deactivate", app, "a/b c@x.org", "--yes")["license"] == "deactivated"
     assert admit.json("user", "show", app, "a/b c@x.org")["deactivated_at"] is not None
     assert admit.json("user", "reactivate", app, "a/b c@x.org")["license"] == "ok"
+    timeline = admit.done("user", "timeline", app, "a/b c@x.org").splitlines()
+    assert [line.split("\t")[1:3] for line in timeline[1:]] == [
+        ["event", "Let in again"],
+        ["event", "Deactivated"],
+        ["event", "Enrolled"],
+        ["decision", "Admitted as prod"],
+    ]
+    assert len(admit.json("user", "timeline", app, "a/b c@x.org", "--kind", "event", "--limit", "2")) == 2
+    asked = admit("user", "delete", app, "a/b c@x.org")
+    assert "Erased: the data." in asked.err
+    assert "Kept: 1 decision in the ledger and 3 events, with the userId" in asked.err
+    assert asked.code == 2
     admit.done("user", "delete", app, "a/b c@x.org", "--yes")
     for verb in (["show"], ["reactivate"], ["deactivate", "--yes"], ["delete", "--yes"]):
         assert "no such user" in admit.refused("user", verb[0], app, "a/b c@x.org", *verb[1:], code=3)
@@ -445,6 +457,9 @@ def test_a_test_mail_that_fails_says_why(admit: CommandLine, app: str) -> None:
     url = "smtp://localhost:1"
     admit.done("mail", "server", app, "--server", url, "--sender", "a@example.com")
     assert "loopback" in admit.refused("mail", "test", app, "--to", "ada@example.com")
+    (admit.folder / "nothing.txt").write_text("No code.")
+    tried = ("--to", "ada@example.com", "--text", "nothing.txt")
+    assert "does not contain {{ otp }}" in admit.refused("mail", "test", app, *tried)
 
 
 def test_an_app_is_renamed_and_its_former_name_released(admit: CommandLine, app: str) -> None:

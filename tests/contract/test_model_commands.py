@@ -57,6 +57,11 @@ def test_a_model_is_set_and_shown_with_whom_its_hooks_tell(
     ]
     assert admit("model", "show", app, "--source").out == TASKS + HOOKS
 
+    task, customer = shown["described"]
+    assert (task["table"], task["fields"]["due"], task["has_many"]) == ("tasks", "date", [])
+    assert task["belongs_to"] == [{"name": "customer", "model": "customer", "member": "customer_id"}]
+    assert customer["fields"] == {"name": "text"}
+
     file.write_text("[models.task\n")
     refused = admit("model", "set", app, str(file))
     assert refused.code == 1

@@ -52,13 +52,17 @@ def admit(runner: Runner, tmp_path: Path) -> Iterator[CommandLine]:
 def test_tasks_are_shown_in_words(admit: CommandLine) -> None:
     listed = [line.split("\t") for line in admit.done("task", "list", "notes").splitlines()]
     assert listed == [
-        ["TASK", "RUNS", "STATE", "WHERE", "ABOUT"],
-        ["greet", "when called", "ready", "greetings.py:6", "Greets somebody."],
-        ["nightly", "at 0 7 * * * Europe/Berlin", "ready", "greetings.py:21", ""],
-        ["welcome", "on user.enrolled, once per user", "ready", "greetings.py:15", ""],
+        ["TASK", "RUNS", "STATE", "LAST RUN", "WHERE", "ABOUT"],
+        ["greet", "when called", "ready", "never", "greetings.py:6", "Greets somebody."],
+        ["nightly", "at 0 7 * * * Europe/Berlin", "ready", "never", "greetings.py:21", ""],
+        ["welcome", "on user.enrolled, once per user", "ready", "never", "greetings.py:15", ""],
     ]
     shown = admit("task", "show", "notes", "welcome")
     assert "only emails at\texample.com" in shown.out.splitlines()
+    assert "last run\tnever" in shown.out.splitlines()
+    assert any(
+        line.startswith("next run\t2") for line in admit.done("task", "show", "notes", "nightly").splitlines()
+    )
     assert "tried again after\t5s, 1m, 10m, 1h, 6h" in shown.out.splitlines()
     assert "URL is not set. Set it with: admit task env set notes URL < value.txt" in shown.err
     assert admit.done("task", "pause", "notes", "greet") == "greet is paused. Its runs wait.\n"

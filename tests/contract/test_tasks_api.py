@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from admit.storage.transaction import Transaction
-from admit.tasks import env
+from admit.tasks import env, run_pages
 from tests.contract.served import Answered
 from tests.contract.task_desk import TaskDesk, desk, until
 from tests.contract.test_admin_api import api, operator_token
@@ -79,6 +79,44 @@ async def test_tasks_are_listed_shown_paused_and_resumed(desk: TaskDesk) -> None
     assert (await done(desk, "POST", "tasks/greet/resume"))["state"] == "ready"
     assert (await ended(desk, waiting["id"]))["state"] == "done"
     assert (await ask(desk, "GET", "tasks/nothing")).json["code"] == "task_not_found"
+
+
+async def test_each_task_says_how_its_last_run_ended_and_when_the_clock_brings_the_next(
+    desk: TaskDesk,
+) -> None:
+    clock = """
+    @task.every("0 7 * * *", timezone="Europe/Berlin")
+    def tidy(context):
+        pass
+    """
+    await desk.load(CODE + clock)
+    now = desk.served.hands()
+
+    before = {each["name"]: each for each in (await done(desk, "GET", "tasks"))["tasks"]}
+    assert {each["last_run"] for each in before.values()} == {None}
+    assert now < before["tidy"]["next_at"] <= now + 86_400_000
+    assert [name for name, each in before.items() if each["next_at"] is not None] == ["tidy"]
+
+    first = await done(desk, "POST", "tasks/greet/runs", {"parameters": {"whom": "ada"}})
+    await ended(desk, first["id"])
+    failing = {"parameters": {"fails": True}, "queue": "mails"}
+    queued = await done(desk, "POST", "tasks/greet/runs", failing)
+    await ended(desk, queued["id"])
+    later = await done(desk, "POST", "tasks/greet/runs", {"parameters": {}, "after_seconds": 3600})
+    ticked = await done(desk, "POST", "tasks/tidy/runs", {})
+    assert (await ended(desk, ticked["id"]))["scheduled_at"] == ticked["created_at"]
+
+    after = {each["name"]: each for each in (await done(desk, "GET", "tasks"))["tasks"]}
+    assert (after["greet"]["last_run"]["id"], after["greet"]["last_run"]["state"]) == (
+        queued["id"],
+        "waiting",
+    )
+    assert "ValueError: not today" in after["greet"]["last_run"]["detail"]
+    assert after["tidy"]["last_run"]["id"] == ticked["id"]
+    assert after["door"]["last_run"] is None
+    assert (await done(desk, "GET", "tasks/greet"))["last_run"] == after["greet"]["last_run"]
+    shown = await done(desk, "GET", f"runs/{later['id']}")
+    assert (shown["parameters"], shown["scheduled_at"], shown["user_id"]) == ({}, None, None)
 
 
 async def test_code_that_cannot_be_taken_is_told_with_its_place_and_the_former_goes_on(
@@ -165,6 +203,36 @@ async def test_a_called_run_is_followed_found_cancelled_and_tried_again(desk: Ta
     assert (await ask(desk, "GET", "runs/run_of_nobody")).json["code"] == "run_not_found"
 
 
+async def test_failed_runs_are_found_however_many_others_there_are_in_the_order_of_their_failures(
+    desk: TaskDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await desk.load(CODE.replace("retries=(3600,)", "retries=()"))
+    fails = {"parameters": {"fails": True}}
+    first = (await done(desk, "POST", "tasks/greet/runs", fails))["id"]
+    await desk.until(first, "failed")
+    queued = (await done(desk, "POST", "tasks/greet/runs", fails | {"queue": "mails"}))["id"]
+    await desk.until(queued, "failed")
+    for _ in range(4):
+        run = await done(desk, "POST", "tasks/greet/runs", {"parameters": {"whom": "ada"}})
+        await desk.until(run["id"], "done")
+    await done(desk, "POST", f"runs/{first}/retry")
+
+    async def again() -> Any:
+        run = await done(desk, "GET", f"runs/{first}")
+        return run if len(run["history"]) == 2 and run["state"] == "failed" else None
+
+    await until(again)
+    monkeypatch.setattr(run_pages, "SCANNED_MAX", 2)
+    for query in ("state=failed", "state=failed&task=greet"):
+        page = await done(desk, "GET", f"runs?{query}&limit=1")
+        assert [each["id"] for each in page["runs"]] == [first], query
+        rest = await done(desk, "GET", f"runs?{query}&limit=1&before={page['before']}")
+        assert [each["id"] for each in rest["runs"]] == [queued], query
+    assert (await done(desk, "GET", "runs?state=failed&since_seconds=1&limit=9"))["before"] is None
+    nowhere = await done(desk, "GET", "runs?state=cancelled&limit=1")
+    assert (nowhere["runs"], nowhere["before"] is None) == ([], False)
+
+
 async def attempted(desk: TaskDesk, run_id: str, attempts: int) -> Any:
     run = await done(desk, "GET", f"runs/{run_id}")
     return run if run["attempts"] == attempts and run["state"] == "waiting" else None
@@ -177,7 +245,7 @@ async def test_a_run_for_an_event_is_found_by_event_person_and_session(desk: Tas
 
     (run,) = (await done(desk, "GET", "runs?task=welcome"))["runs"]
     shown = await ended(desk, run["id"])
-    assert shown["event_id"] == event["id"]
+    assert (shown["event_id"], shown["user_id"]) == (event["id"], "ada@example.com")
     assert {event["id"], event["data"]["session"]["id"]} <= set(shown["about"])
     for query in (f"about={event['id']}", "user=ada@example.com", f"about={event['data']['session']['id']}"):
         assert [each["id"] for each in (await done(desk, "GET", f"runs?{query}"))["runs"]] == [run["id"]]

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from admit.accounts import tables, user_pages, users
 from admit.accounts.paging_keys import Position, write_key
-from admit.accounts.user_pages import Page, Query, Sort, page
+from admit.accounts.user_pages import Page, Query, Sort, page, page_before
 from admit.accounts.users import NEVER, NewUser, User
 from admit.errors import InvalidRequest
 from admit.storage.database import Database
@@ -53,6 +53,10 @@ def crowd(size: int) -> list[User]:
 
 async def ask(database: Database, query: Query) -> Page:
     return await database.read(partial(page, app_id=APP, query=query))
+
+
+async def ask_back(database: Database, query: Query) -> Page:
+    return await database.read(partial(page_before, app_id=APP, query=query))
 
 
 async def ask_all(database: Database, query: Query) -> list[User]:
@@ -269,3 +273,32 @@ async def _steps(database: Database, search: str) -> int:
 
     await database.read(find)
     return steps
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *(Query(sort=sort, desc=desc, limit=13) for sort in SORTS for desc in (False, True)),
+        Query(sort="created", limit=13, type="prod"),
+        Query(sort="displayName", limit=13, search="ada", active=True),
+    ],
+)
+async def test_the_way_back_shows_the_same_pages(database: Database, query: Query) -> None:
+    await move_in(database, *crowd(60))
+    there = [await ask(database, query)]
+    assert there[0].back_key is None
+    while (key := there[-1].paging_key) is not None:
+        there.append(await ask(database, replace(query, paging_key=key)))
+
+    back = [there[-1]]
+    while (key := back[-1].back_key) is not None:
+        back.append(await ask_back(database, replace(query, paging_key=key)))
+
+    assert [each.users for each in back[::-1]] == [each.users for each in there]
+    for again, page_there in zip(back[:0:-1], there, strict=False):
+        forward = await ask(database, replace(query, paging_key=again.paging_key))
+        assert forward.users == there[there.index(page_there) + 1].users
+    last = await ask_back(database, replace(query, limit=1_000))
+    assert [each.user_id for each in last.users] == [
+        each.user_id for page_there in there for each in page_there.users
+    ]

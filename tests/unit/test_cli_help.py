@@ -28,7 +28,12 @@ def verbs(command: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[tup
 
 
 COMMANDS = list(verbs())
-GUIDES = (ROOT / "README.md", *sorted((ROOT / "docs" / "guides").glob("*.md")))
+# The guide of the Manager names commands beside pages; tests/structure/test_manager_commands.py reads those.
+GUIDES = tuple(
+    each
+    for each in (ROOT / "README.md", *sorted((ROOT / "docs" / "guides").glob("*.md")))
+    if each.name != "manager.md"
+)
 QUOTED = sorted(
     {
         typed
@@ -42,6 +47,7 @@ HARMFUL = (
     "rotate-key",
     "remove",
     "release",
+    "sign-out",
     "delete",
     "deactivate",
     "wipe",
@@ -183,8 +189,8 @@ print(sorted({heavy!r} & set(sys.modules)), file=sys.stderr)
             "A web hook has one URL, e.g. https://example.com/decide",
         ),
         (
-            ["user", "delete", "notes", "ada@example.com"],
-            "ada@example.com is deleted from notes for good, with devices, sessions and data. "
+            ["token", "revoke", "opt_1"],
+            "Whoever uses the token opt_1 is locked out at once. "
             "Nobody is here to ask: add --yes to go ahead.",
         ),
     ],

@@ -40,7 +40,7 @@ def test_whoever_gives_up_hears_that_nothing_was_changed(
 ) -> None:
     monkeypatch.setattr("sys.stdin", Keyboard(""))
 
-    assert run(["user", "delete", "notes", "ada@example.com"]) == 1
+    assert run(["client", "revoke", "notes", "cli_1"]) == 1
     output, errors = capsys.readouterr()
     assert output == ""
     assert errors.endswith("Nothing was changed.\n")

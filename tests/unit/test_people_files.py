@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET
 
-from admit.accounts.user_edits import UserChange
-from admit.cli import people_files
-from admit.cli.people_files import (
+from admit.accounts import people_files
+from admit.accounts.people_files import (
     COLUMNS,
     Format,
     NotReadable,
@@ -24,6 +23,7 @@ from admit.cli.people_files import (
     read_people,
     write_people,
 )
+from admit.accounts.user_edits import UserChange
 
 
 def read(text: str | bytes, format_: Format = "csv", begin: Place | None = None) -> list[Read]:

@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 from sqlalchemy import BigInteger, Column, ColumnElement, Select, Text, bindparam, func, select, tuple_
 
 from admit.accounts.paging_keys import Position, read_key, write_key
@@ -48,10 +49,12 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Some users, in order. `paging_key` leads to the next page; None when there is none."""
+    """Some users, in order. `paging_key` leads to the next page, `back_key` to the one before; None when
+    there is none."""
 
     users: list[User]
     paging_key: str | None
+    back_key: str | None = None
 
     @property
     def has_more(self) -> bool:
@@ -99,9 +102,18 @@ def page(tx: Transaction, app_id: str, query: Query) -> Page:
         parameters |= _bounds("edge", edge)
     rows = tx.execute(_page_statement(shape, few, edge is not None), parameters)
     found = [user_of(row) for row in rows]
+    back = query.paging_key if query.paging_key is not None and not found else None
+    if found and query.paging_key is not None:
+        back = write_key(_position(found[0], query.sort))
     if len(found) > limit:
-        return Page(found[:limit], write_key(_position(found[limit - 1], query.sort)))
-    return Page(found, None if edge is None else write_key(edge))
+        return Page(found[:limit], write_key(_position(found[limit - 1], query.sort)), back)
+    return Page(found, None if edge is None else write_key(edge), back)
+
+
+def page_before(tx: Transaction, app_id: str, query: Query) -> Page:
+    """The page that ends before the place of `query.paging_key`: as `page`, with its keys told alike."""
+    turned = page(tx, app_id, replace(query, desc=not query.desc))
+    return Page(turned.users[::-1], turned.back_key, turned.paging_key)
 
 
 def _shape_of(query: Query, words: int) -> _Shape:

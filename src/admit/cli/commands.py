@@ -10,23 +10,24 @@ from typer.main import get_command
 
 from admit.cli import (
     admissions,
-    apps,
-    campaigns,
+    changes,
     clients,
     deliveries,
     devices,
+    endpoint_figures,
     enrollments,
     events,
     hosts,
-    identities,
     listen,
     mails,
     models,
     notices,
     objects,
+    operators,
     origins,
+    overview,
     owners,
-    policies,
+    policy_tests,
     providers,
     server,
     sessions,
@@ -34,6 +35,7 @@ from admit.cli import (
     tables,
     task_env,
     tokens,
+    user_timeline,
 )
 from admit.cli.command import help_text
 from admit.cli.failures import Exit, failure_of
@@ -42,26 +44,28 @@ from admit.cli.output import say
 STDOUT = 1
 
 NOUNS = (
-    apps.apps,
+    overview.apps,  # those of apps.py, and its own
     clients.clients,
     origins.origins,
     hosts.hosts,
     owners.owners,
-    policies.policies,
+    policy_tests.policies,  # those of policies.py, and its own
     providers.providers,
     settings.settings,
-    identities.users,  # those of users.py, and its own
+    user_timeline.users,  # those of users.py and identities.py, and its own
     devices.devices,
     sessions.sessions,
     enrollments.enrollments,
     admissions.admissions,
     tokens.tokens,
+    operators.operators,
+    changes.changes,
     mails.mails,
     tables.tables,
     objects.objects,
     models.models,
     notices.notices,
-    campaigns.endpoints,  # those of endpoints.py, and its own
+    endpoint_figures.endpoints,  # those of endpoints.py and campaigns.py, and its own
     deliveries.deliveries,
     events.events,
     task_env.tasks,  # those of tasks.py and the other task_….py, and its own

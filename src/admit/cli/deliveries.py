@@ -37,6 +37,10 @@ def list_deliveries(
         str | None,
         typer.Option(metavar="USER", help="Only about this person, a userId or a uid.", show_default=False),
     ] = None,
+    event: Annotated[
+        str | None,
+        typer.Option(metavar="EVENT_ID", help="Only those that tell this event.", show_default=False),
+    ] = None,
     state: Annotated[State | None, typer.Option(help="Only those in this state.", show_default=False)] = None,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many.")] = 100,
 ) -> None:
@@ -44,7 +48,7 @@ def list_deliveries(
 
     A blocked one waits for an earlier one about the same person to the same endpoint.
     """
-    query = {"endpoint": endpoint, "user": user, "state": state}
+    query = {"endpoint": endpoint, "user": user, "event": event, "state": state}
     terminal.out.many(
         _pages(terminal, app, query, limit),
         [

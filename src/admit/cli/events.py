@@ -2,14 +2,18 @@
 
 import itertools
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
 from admit.cli.command import AppName, Terminal, Yes, command, group
 from admit.cli.connection import target
 from admit.cli.output import Column
 from admit.cli.values import listed, parse_list
+
+if TYPE_CHECKING:
+    from admit.cli.following import FedEvent
 
 events = group(
     "event",
@@ -36,29 +40,104 @@ def list_events(
     app: AppName,
     type: Types = None,
     user: User = None,
-    after: Annotated[str, typer.Option(metavar="CURSOR", help=CURSOR_HELP)] = "beginning",
+    after: Annotated[
+        str | None, typer.Option(metavar="CURSOR", help=CURSOR_HELP, show_default="beginning")
+    ] = None,
+    before: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CURSOR",
+            help="Only what lies before this cursor, the newest first: `--before latest`.",
+            show_default=False,
+        ),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DEVICE",
+            help="Only about the device of this identifier, the newest first.",
+            show_default=False,
+        ),
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="At most so many.", show_default=False)
     ] = None,
 ) -> None:
-    """Lists the events that are kept, the oldest first, as they are read.
+    """Lists the events that are kept, the oldest first, as they are read; with --before the newest first.
 
     The cursor to go on with next time is told at the end.
     """
-    from admit.cli.following import FedEvent, Feed
+    from admit.cli.following import LATEST, Feed, LookBack
 
-    feed = Feed(terminal, app, after=after, types=_types(type), user=user)
-    terminal.out.many(
-        feed.events(limit),
-        [
-            Column[FedEvent]("TIME", lambda event: event.timestamp),
-            Column("TYPE", lambda event: event.type),
-            Column("ABOUT", lambda event: event.about),
-            Column("EVENT ID", lambda event: event.id),
-        ],
-        none="Nothing has happened.",
-    )
+    if after is not None and (before is not None or device is not None):
+        raise typer.BadParameter("--after goes neither with --before nor with --device.")
+    if before is not None or device is not None:
+        back = LookBack(terminal, app, before=before or LATEST, types=_types(type), user=user, device=device)
+        terminal.out.many(back.events(limit), _columns(), none="Nothing has happened.")
+        terminal.out.note(f"Go on with: --before {back.cursor}")
+        return
+    feed = Feed(terminal, app, after=after or "beginning", types=_types(type), user=user)
+    terminal.out.many(feed.events(limit), _columns(), none="Nothing has happened.")
     terminal.out.note(f"Go on with: --after {feed.cursor}")
+
+
+@command(events, "show", example="admit event show notes evt_a47f3b9d42")
+def show(
+    terminal: Terminal,
+    app: AppName,
+    event: Annotated[str, typer.Argument(metavar="EVENT_ID", help="Its id.", show_default=False)],
+) -> None:
+    """Shows an event as endpoints are told it. `admit delivery list --event` shows who was."""
+    from admit.web.events_api import EventView
+
+    shown = terminal.call("GET", target("apps", app, "events", event), None, EventView)
+    terminal.out.one(
+        shown,
+        [
+            ("event id", shown.id),
+            ("type", shown.type),
+            ("time", shown.timestamp),
+            ("data", msgspec.json.format(msgspec.json.encode(shown.data)).decode()),
+        ],
+    )
+
+
+@command(events, "types", example="admit event types notes")
+def list_types(terminal: Terminal, app: AppName) -> None:
+    """Lists the types of events, and what each says."""
+    from admit.web.event_types_api import EventTypesView, EventTypeView
+
+    found = terminal.call("GET", target("apps", app, "event-types"), None, EventTypesView)
+    terminal.out.many(
+        found.types,
+        [
+            Column[EventTypeView]("TYPE", lambda type: type.type),
+            Column("TOLD TO", lambda type: "everybody" if type.for_everybody else "who names it"),
+            Column("WHAT IT SAYS", lambda type: type.summary),
+        ],
+        none="There are none.",
+    )
+
+
+@command(events, "describe", example="admit event describe notes user.enrolled")
+def describe(
+    terminal: Terminal,
+    app: AppName,
+    type: Annotated[str, typer.Argument(metavar="TYPE", help="The type of the event.", show_default=False)],
+) -> None:
+    """Shows what an event of a type says, with the body of an example; with --json its schema, too."""
+    from admit.web.event_types_api import EventTypeDetail
+
+    shown = terminal.call("GET", target("apps", app, "event-types", type), None, EventTypeDetail)
+    terminal.out.one(
+        shown,
+        [
+            ("type", shown.type),
+            ("says", shown.summary),
+            ("schema", shown.schema_url),
+            ("example", msgspec.json.format(msgspec.json.encode(shown.full)).decode()),
+        ],
+    )
 
 
 @command(events, "tail", example="admit event tail notes --type user.enrolled --json")
@@ -139,6 +218,15 @@ def restored(
     where = target("events", "restored") if app is None else target("apps", app, "events", "restored")
     done = terminal.call("POST", where, None, Restored)
     terminal.out.done(done, f"{done.logs} log{'s begin' if done.logs != 1 else ' begins'} a new epoch.")
+
+
+def _columns() -> "list[Column[FedEvent]]":
+    return [
+        Column("TIME", lambda event: event.timestamp),
+        Column("TYPE", lambda event: event.type),
+        Column("ABOUT", lambda event: event.about),
+        Column("EVENT ID", lambda event: event.id),
+    ]
 
 
 def _waiting_for(app: str, types: str | None, user: str | None) -> str:

@@ -101,6 +101,39 @@ class Feed:
         return True
 
 
+class LookBack:
+    """An app's events before a cursor, or "latest", the newest first; of `types`, a person, a device."""
+
+    def __init__(
+        self,
+        terminal: Terminal,
+        app: str,
+        *,
+        before: str,
+        types: str | None,
+        user: str | None,
+        device: str | None,
+    ) -> None:
+        self.cursor = before
+        self._terminal = terminal
+        self._app = app
+        self._query = {"types": types, "user": user, "device": device}
+
+    def events(self, limit: int | None) -> Iterator[FedEvent]:
+        """What is kept of them, at most `limit`."""
+        left = limit
+        while left is None or left > 0:
+            most = PAGE_EVENTS if left is None else min(left, PAGE_EVENTS)
+            where = target("apps", self._app, "events", **self._query, before=self.cursor, limit=most)
+            page = self._terminal.call("GET", where, None, FedPage)
+            self.cursor = page.cursor
+            yield from page.events
+            if not page.more:
+                return
+            if left is not None:
+                left -= len(page.events)
+
+
 class Page(Protocol):
     """An answer to a question that may be asked for ever."""
 

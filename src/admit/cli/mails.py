@@ -82,16 +82,23 @@ def server_reset(terminal: Terminal, app: AppName, yes: Yes = False) -> None:
 
 
 @command(mails, "test", example="admit mail test notes --to ada@example.com")
-def test(
+def try_mail(
     terminal: Terminal,
     app: AppName,
     to: Annotated[str, typer.Option(metavar="EMAIL", help="Who gets it.", show_default=False)],
+    subject: Subject = None,
+    text: TextFile = None,
+    html: HtmlFile = None,
 ) -> None:
-    """Sends a mail as it would carry a code, at once, and says what is wrong if it fails."""
+    """Sends a mail as it would carry a code, at once, and says what is wrong if it fails.
+
+    With --subject, --text or --html it has those words, which are not kept.
+    """
     from admit.signin.trial_mails import Sent
     from admit.web.admin_mail_api import TestMail
 
-    answer = terminal.call("POST", target("apps", app, "mail", "test"), TestMail(to=to), Sent)
+    body = TestMail(to=to, subject=subject, text=_read(text), html=_read(html))
+    answer = terminal.call("POST", target("apps", app, "mail", "test"), body, Sent)
     if not answer.sent:
         raise Refusal(answer.problem)
     terminal.out.done(answer, f"The mail server has taken a mail to {to}.")

@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Literal
 
+import msgspec
 import typer
 
 from admit.cli.command import AppName, Terminal, command, duration_option
 from admit.cli.connection import target
 from admit.cli.output import Column
 from admit.cli.tasks import tasks
-from admit.cli.values import listed, moment
+from admit.cli.values import listed, moment, shown_json
 
 if TYPE_CHECKING:
     from admit.web.task_types import RunAttempt, RunView
@@ -81,8 +82,14 @@ def inspect(terminal: Terminal, app: AppName, run_id: RunId) -> None:
             ("run id", run.id),
             ("task", run.task),
             ("state", run.state),
+            ("user", run.user_id or ""),
             ("uid", run.uid or ""),
             ("about", listed(run.about)),
+            (
+                "given",
+                "" if run.parameters is None else shown_json(msgspec.json.encode(run.parameters).decode()),
+            ),
+            ("for the time", moment(run.scheduled_at)),
             ("called by", run.by),
             ("queue", run.queue),
             ("next try", moment(run.next_at)),

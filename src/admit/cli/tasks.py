@@ -40,6 +40,7 @@ def list_tasks(terminal: Terminal, app: AppName) -> None:
             Column[TaskView]("TASK", lambda task: task.name),
             Column("RUNS", lambda task: when(task.trigger)),
             Column("STATE", lambda task: task.state),
+            Column("LAST RUN", lambda task: _last(task)),
             Column("WHERE", lambda task: f"{task.file}:{task.line}"),
             Column("ABOUT", lambda task: task.about),
         ],
@@ -155,6 +156,8 @@ def _facts(task: "TaskDetails") -> "Facts":
         ("runs", when(task.trigger)),
         *_conditions(task),
         ("state", task.state),
+        *([("next run", moment(task.next_at))] if task.next_at is not None else []),
+        ("last run", _last(task)),
         ("where", f"{task.file}:{task.line}"),
         ("time limit", "the policy's" if task.kind == "decides" else duration(task.timeout_seconds)),
         ("tried again after", _retries(task)),
@@ -166,6 +169,12 @@ def _facts(task: "TaskDetails") -> "Facts":
         ("changed", moment(task.changed_at)),
         *([("gone", moment(task.gone_at))] if task.gone_at is not None else []),
     ]
+
+
+def _last(task: "TaskView") -> str:
+    """When the last run was made, and its state."""
+    run = task.last_run
+    return "never" if run is None else f"{moment(run.created_at)} {run.state}"
 
 
 def _conditions(task: "TaskView") -> "Facts":

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
+from admit.accounts.people_files import Format, NotReadable, Place, Read, read_people
 from admit.accounts.user_edits import UserChange
 from admit.cli.command import Refusal, Terminal
 from admit.cli.connection import target
 from admit.cli.output import say
-from admit.cli.people_files import Format, NotReadable, Place, Read, read_people
 from admit.web.admin_types import UserImport, UserImported
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from admit.cli.output import Column
 from admit.cli.values import moment
 
 if TYPE_CHECKING:
-    from admit.cli.replies import Person
+    from admit.web.people_replies import Person
 
 users = group("user", "Users: the people of an app.", example="admit user list notes --search ada")
 
@@ -76,7 +76,7 @@ def list_users(
 @command(users, "show", example="admit user show notes ada@example.com")
 def show(terminal: Terminal, app: AppName, user_id: UserId) -> None:
     """Shows what is known of one person."""
-    from admit.cli.replies import Person
+    from admit.web.people_replies import Person
 
     user = terminal.call("GET", target("apps", app, "users", user_id), None, Person)
     facts = [
@@ -105,8 +105,8 @@ def show(terminal: Terminal, app: AppName, user_id: UserId) -> None:
 
 @command(users, "deactivate", example="admit user deactivate notes ada@example.com")
 def deactivate(terminal: Terminal, app: AppName, user_id: UserId, yes: Yes = False) -> None:
-    """Locks a person out until `admit user reactivate`. What they have is kept."""
-    from admit.cli.replies import Person
+    """Keeps a person out until `admit user reactivate`. What they have is kept."""
+    from admit.web.people_replies import Person
 
     terminal.confirm(f"{user_id} can no longer sign in to {app} or sync.", yes=yes)
     where = target("apps", app, "users", user_id, "deactivation")
@@ -117,7 +117,7 @@ def deactivate(terminal: Terminal, app: AppName, user_id: UserId, yes: Yes = Fal
 @command(users, "reactivate", example="admit user reactivate notes ada@example.com")
 def reactivate(terminal: Terminal, app: AppName, user_id: UserId) -> None:
     """Lets a deactivated person in again."""
-    from admit.cli.replies import Person
+    from admit.web.people_replies import Person
 
     where = target("apps", app, "users", user_id, "deactivation")
     user = terminal.call("DELETE", where, None, Person)
@@ -174,7 +174,15 @@ def set_device_limit(
 
 @command(users, "delete", example="admit user delete notes ada@example.com")
 def delete(terminal: Terminal, app: AppName, user_id: UserId, yes: Yes = False) -> None:
-    """Deletes a person with their devices, sessions and data. Who returns is a newcomer."""
+    """Deletes a person with their devices, sessions and data. Who returns is a newcomer.
+
+    Asks before, and says how much is erased and what is kept.
+    """
+    from admit.web.erasure_api import ErasureView, erased_text, kept_text
+
+    if not yes:
+        found = terminal.call("GET", target("apps", app, "users", user_id, "erasure"), None, ErasureView)
+        terminal.out.note(f"Erased: {erased_text(found)}. Kept: {kept_text(found)}.")
     terminal.confirm(f"{user_id} is deleted from {app} for good, with devices, sessions and data.", yes=yes)
     terminal.call("DELETE", target("apps", app, "users", user_id), None, type(None))
     terminal.out.done({"user_id": user_id, "deleted": True}, f"{user_id} is deleted.")
@@ -287,7 +295,7 @@ def _devices_text(devices_max: int | None) -> str:
 
 
 def _format(file: Path, given: Format | None) -> Format:
-    from admit.cli.people_files import format_of
+    from admit.accounts.people_files import format_of
 
     if (format_ := given or format_of(file.name)) is None:
         raise Refusal(f"{file} ends neither in .csv nor in .jsonl. Add --format csv or --format jsonl.", 2)
@@ -298,7 +306,7 @@ def pages(
     terminal: Terminal, app: str, query: dict[str, str | None], limit: int | None
 ) -> Iterator["Person"]:
     """Everybody whom `query` finds, page by page as they are asked for, at most `limit`."""
-    from admit.cli.replies import People
+    from admit.web.people_replies import People
 
     key: str | None = None
     left = limit

@@ -4,7 +4,7 @@ The realm is locked meanwhile, and a realm is made only for people who are there
 comes before, and is erased, or after, and finds nobody.
 """
 
-from sqlalchemy import bindparam, delete, select, tuple_
+from sqlalchemy import bindparam, delete, func, select, tuple_
 
 from admit.data import writing
 from admit.data.tables import objects, pushes, readied, realms
@@ -39,6 +39,21 @@ SOME_PUSHES = delete(pushes).where(
     _of_pushes,
     _push.in_(select(pushes.c.client, pushes.c.piece).where(_of_pushes).limit(bindparam("most"))),
 )
+COUNT_OBJECTS = select(func.count()).select_from(
+    select(objects.c.key)
+    .where(
+        objects.c.app_id == bindparam("app"),
+        objects.c.history == bindparam("uid"),
+        objects.c.size > 0,  # 0: deleted
+    )
+    .limit(bindparam("most"))
+    .subquery()
+)
+
+
+def count(tx: Transaction, app_id: str, uid: str, most: int) -> int:
+    """How many objects are kept for `uid`; no more than `most` are counted."""
+    return int(tx.execute(COUNT_OBJECTS, {"app": app_id, "uid": uid, "most": most}).scalar_one())
 
 
 def erase(tx: Transaction, app_id: str, uid: str, rows_max: int) -> int:

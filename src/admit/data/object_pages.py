@@ -118,12 +118,17 @@ def page(
 
 
 def count(
-    tx: Transaction, app_id: str, table: str, realm: str | None, after: tuple[str, str] | None
+    tx: Transaction,
+    app_id: str,
+    table: str,
+    realm: str | None,
+    after: tuple[str, str] | None,
+    rows_max: int = COUNTED_ROWS_MAX,
 ) -> Counted:
-    """How many objects stand behind `after`, looking at COUNTED_ROWS_MAX rows at most."""
+    """How many objects stand behind `after`, looking at `rows_max` rows at most."""
     given = _given(app_id, table, realm, after)
     find_end = END_OF_TABLE if realm is None else END_IN_REALM
-    end = tx.execute(find_end, given | {"before_last": COUNTED_ROWS_MAX - 1}).one_or_none()
+    end = tx.execute(find_end, given | {"before_last": rows_max - 1}).one_or_none()
     if end is None:
         rest = COUNT_OF_TABLE if realm is None else COUNT_IN_REALM
         return Counted(tx.execute(rest, given).scalar_one(), None)

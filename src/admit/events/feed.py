@@ -126,7 +126,7 @@ def read(tx: Transaction, wanted: Wanted, after: str | Place) -> Page:
     Raises InvalidRequest for what is no cursor and CursorExpired.
     """
     log = tx.execute(LOG, {"app": wanted.app_id}).one()
-    start = _start(log, after)
+    start = position_of(log, after)
     until = _reach(tx, wanted, start, log.position)
     limit = wanted.limit if wanted.types <= FOR_EVERYBODY else min(wanted.limit, LARGE_EVENTS_MAX)
     found = tx.execute(
@@ -141,14 +141,17 @@ def read(tx: Transaction, wanted: Wanted, after: str | Place) -> Page:
         },
     )
     rows = found.all()
-    page = _portion([_recorded(row) for row in rows])
+    page = portion([_recorded(row) for row in rows])
     if len(page) < len(rows) or len(page) == limit:
         until = page[-1].position
     return Page(page, Place(log.epoch, until), more=until < log.position)
 
 
-def _start(log: Any, after: str | Place) -> int:
-    """The position to go on behind."""
+def position_of(log: Any, after: str | Place) -> int:
+    """The position behind which `after` is: a cursor, a place, BEGINNING or LATEST of `log`, a row of LOG.
+
+    Raises InvalidRequest for what is no cursor and CursorExpired.
+    """
     if after == LATEST:
         return int(log.position)
     if after == BEGINNING:
@@ -188,7 +191,7 @@ def _reach(tx: Transaction, wanted: Wanted, start: int, head: int) -> int:
     return head if reached is None else reached
 
 
-def _portion(found: list[Recorded]) -> list[Recorded]:
+def portion(found: list[Recorded]) -> list[Recorded]:
     """As many of the first ones as make a page of PAGE_BYTES_MAX, but one at least."""
     size = 0
     for count, event in enumerate(found):

@@ -69,6 +69,7 @@ events = Table(
     text("data"),  # JSON
     PrimaryKeyConstraint("app_id", "position"),
     Index(None, "app_id", "uid", "position"),
+    Index(None, "app_id", "event_id"),
 )
 
 RECORDED_COLUMNS = (

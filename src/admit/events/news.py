@@ -42,6 +42,11 @@ class News:
         """How many follow a feed at this moment."""
         return self._visitors
 
+    @property
+    def ended(self) -> bool:
+        """Whether nobody waits any more: the server is about to stop."""
+        return self._ended
+
     async def page(self, wanted: Wanted, after: str, wait_seconds: float) -> Page:
         """The page behind `after`, as soon as there is something in it or behind it, after `wait_seconds` at
         the latest.

@@ -18,6 +18,7 @@ from admit.jobs.links import Key as Key
 from admit.jobs.tables import jobs
 from admit.storage.lookups import Lookup
 from admit.storage.transaction import Transaction
+from admit.task.payloads import Schedule
 from admit.tasks import run_orders
 from admit.tasks.registrations import KIND
 from admit.tasks.run_orders import OwedCall, OwedEvent, OwedHook, task_of
@@ -36,19 +37,26 @@ _IS_RUN = jobs.c.kind == KIND
 _APP = jobs.c.app_id == bindparam("app")
 
 
-def _walk(*which: ColumnElement[bool]) -> Select[Any]:
-    """The keys of runs before one, the newest first."""
-    key = tuple_(jobs.c.created_at, jobs.c.job_id)
+def names_of_lanes(tx: Transaction, app_id: str) -> dict[str, str]:
+    """The name of the task or the queue whose runs are in each lane."""
+    return _names(tx, NAMES, app_id) | _names(tx, QUEUES, app_id)
+
+
+def _walk(moment: ColumnElement[Any], *which: ColumnElement[bool]) -> Select[Any]:
+    """The keys of runs before one, the newest first, with what tells their states."""
+    key = tuple_(moment, jobs.c.job_id)
     return (
-        select(jobs.c.created_at, jobs.c.job_id)
+        select(moment.label("moment"), jobs.c.job_id, jobs.c.state, jobs.c.failed_at)
         .where(_APP, *which, key < tuple_(bindparam("moment"), bindparam("job")))
-        .order_by(jobs.c.created_at.desc(), jobs.c.job_id.desc())
+        .order_by(moment.desc(), jobs.c.job_id.desc())
         .limit(bindparam("limit"))
     )
 
 
-OF_LANE = _walk(jobs.c.lane == bindparam("of_lane"))
-OF_PERSON = _walk(jobs.c.subject == bindparam("uid"), jobs.c.subject.is_not(None), _IS_RUN)
+_LANE = jobs.c.lane == bindparam("of_lane")
+OF_LANE = _walk(jobs.c.created_at, _LANE)
+FAILED_OF_LANE = _walk(jobs.c.failed_at, _LANE, jobs.c.failed_at.is_not(None))
+OF_PERSON = _walk(jobs.c.created_at, jobs.c.subject == bindparam("uid"), jobs.c.subject.is_not(None), _IS_RUN)
 NAMES = select(tasks.c.task_id, tasks.c.name).where(tasks.c.app_id == bindparam("app"))
 KINDS = select(tasks.c.task_id, tasks.c.kind).where(tasks.c.app_id == bindparam("app"))
 QUEUES = select(queues.c.lane, queues.c.name).where(queues.c.app_id == bindparam("app"))
@@ -86,11 +94,19 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     limit: int = PAGE_MAX
 
 
+class _Found(msgspec.Struct, frozen=True):
+    """The key of a run that may fit. `state` None: it is not known yet."""
+
+    key: Key
+    state: State | None
+
+
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """One run. `task` is the name, `kind` what it is about: event, call, schedule, request or decision.
 
-    `event` None: it is about none, or about one that is no longer kept. `due_at`: when it begins, or is tried
-    again (UTC ms); None: it is not, or not before an earlier one of the person.
+    `event` None: it is about none, or about one that is no longer kept. `parameters`: of a call;
+    `scheduled_at`: the time by the clock that it is for. `due_at` (UTC ms): when it begins, or is tried
+    again; None: it is not, or not before an earlier one of the person.
     """
 
     app_id: str
@@ -101,6 +117,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     event: Recorded | None
     parameters: msgspec.Raw | None
+    scheduled_at: int | None
     by: str
     queue: str
     uid: str | None
@@ -131,20 +148,24 @@ class History(msgspec.Struct, frozen=True):
 
 
 def page(tx: Transaction, app_id: str, query: Query) -> Page:
-    """The next runs that `query` asks for."""
+    """The next runs that `query` asks for. Failed ones are in the order in which they failed, where neither a
+    person is asked for nor what they are about."""
     limit = (query.limit if _all_fit(query) else SCANNED_MAX) + 1
-    keys = [key for key in _keys(tx, app_id, query, limit) if key[0] >= query.since]
-    runs = _runs(tx, app_id, [run_id for _, run_id in keys])
+    found = [each for each in _keys(tx, app_id, query, limit) if each.key[0] >= query.since]
+    looked_at = found[: limit - 1]
+    fitting = [each.key for each in looked_at if query.state in (None, each.state) or each.state is None]
+    last = looked_at[-1].key if looked_at else None
     chosen: list[Run] = []
-    last: Key | None = None
-    for key in keys[: limit - 1]:
-        last = key
-        run = runs.get(key[1])
-        if run is not None and _fits(run, query):
-            chosen.append(run)
-            if len(chosen) == query.limit:
-                break
-    return Page(chosen, last if last is not None and last != keys[-1] else None)
+    for start in range(0, len(fitting), query.limit):
+        keys = fitting[start : start + query.limit]
+        runs = _runs(tx, app_id, [run_id for _, run_id in keys])
+        for key in keys:
+            run = runs.get(key[1])
+            if run is not None and _fits(run, query):
+                chosen.append(run)
+                if len(chosen) == query.limit:
+                    return Page(chosen, key if key != found[-1].key else None)
+    return Page(chosen, last if last is not None and last != found[-1].key else None)
 
 
 def show(tx: Transaction, app_id: str, run_id: str) -> History | None:
@@ -153,6 +174,11 @@ def show(tx: Transaction, app_id: str, run_id: str) -> History | None:
     if run is None:
         return None
     return History(run, attempts.of_job(tx, app_id, run_id), links.of_job(tx, app_id, run_id))
+
+
+def each(tx: Transaction, app_id: str, ids: Iterable[str]) -> dict[str, Run]:
+    """The runs of these ids that there are, by id."""
+    return _runs(tx, app_id, ids)
 
 
 def state_of(row: Any) -> State:
@@ -168,25 +194,45 @@ def state_of(row: Any) -> State:
             return "cancelled" if row.failed_at is None else "failed"
 
 
-def _keys(tx: Transaction, app_id: str, query: Query, limit: int) -> list[Key]:
+def _keys(tx: Transaction, app_id: str, query: Query, limit: int) -> list[_Found]:
     moment, job = query.before
     which = {"app": app_id, "moment": moment, "job": job, "limit": limit}
     if query.about:
-        return links.find(tx, app_id, query.about, query.before, limit)
+        return _linked(tx, app_id, query.about, query.before, limit)
     if query.uid:
         return _found(tx, OF_PERSON, which | {"uid": query.uid})
+    if query.state == "failed":
+        lanes = [query.task_id] if query.task_id else list(_names(tx, NAMES, app_id))
+        return _merged(tx, FAILED_OF_LANE, which, [*lanes, *_names(tx, QUEUES, app_id)], limit)
     if query.task_id:
         # Those in named queues are linked to it.
         own = _found(tx, OF_LANE, which | {"of_lane": query.task_id})
-        return nlargest(limit, {*own, *links.find(tx, app_id, query.task_id, query.before, limit)})
-    keys: list[Key] = []
-    for lane in [*_names(tx, NAMES, app_id), *_names(tx, QUEUES, app_id)]:
-        keys = nlargest(limit, keys + _found(tx, OF_LANE, which | {"of_lane": lane}))
+        known = {each.key for each in own}
+        linked = _linked(tx, app_id, query.task_id, query.before, limit)
+        return nlargest(limit, own + [each for each in linked if each.key not in known], key=_key_of)
+    return _merged(tx, OF_LANE, which, [*_names(tx, NAMES, app_id), *_names(tx, QUEUES, app_id)], limit)
+
+
+def _merged(
+    tx: Transaction, statement: Select[Any], which: dict[str, Any], lanes: Iterable[str], limit: int
+) -> list[_Found]:
+    """The newest of several lanes."""
+    keys: list[_Found] = []
+    for lane in lanes:
+        keys = nlargest(limit, keys + _found(tx, statement, which | {"of_lane": lane}), key=_key_of)
     return keys
 
 
-def _found(tx: Transaction, statement: Select[Any], which: Mapping[str, object]) -> list[Key]:
-    return [(row.created_at, row.job_id) for row in tx.execute(statement, which)]
+def _found(tx: Transaction, statement: Select[Any], which: Mapping[str, object]) -> list[_Found]:
+    return [_Found((row.moment, row.job_id), state_of(row)) for row in tx.execute(statement, which)]
+
+
+def _linked(tx: Transaction, app_id: str, about: str, before: Key, limit: int) -> list[_Found]:
+    return [_Found(key, None) for key in links.find(tx, app_id, about, before, limit)]
+
+
+def _key_of(found: _Found) -> Key:
+    return found.key
 
 
 def _names(tx: Transaction, statement: Select[Any], app_id: str) -> dict[str, str]:
@@ -195,12 +241,17 @@ def _names(tx: Transaction, statement: Select[Any], app_id: str) -> dict[str, st
 
 def _all_fit(query: Query) -> bool:
     chosen = [bool(query.about), bool(query.uid), bool(query.task_id)]
+    if query.state == "failed":
+        return not any(chosen) and not query.since
     return query.state is None and sum(chosen) <= 1
 
 
 def _fits(run: Run, query: Query) -> bool:
     return (
-        query.state in (None, run.state) and query.task_id in ("", run.task_id) and query.uid in ("", run.uid)
+        query.state in (None, run.state)
+        and query.task_id in ("", run.task_id)
+        and query.uid in ("", run.uid)
+        and run.created_at >= query.since
     )
 
 
@@ -238,6 +289,7 @@ def _run(
         kind=kind,
         event=events.get((row.app_id, _place_of(row))),
         parameters=owed.parameters if isinstance(owed, OwedCall) else None,
+        scheduled_at=owed.scheduled_at if isinstance(owed, Schedule) else None,
         by=owed.by if isinstance(owed, OwedCall | OwedEvent | OwedHook) else "",
         queue=named_queues.get(row.lane, ""),
         uid=row.subject,

@@ -249,12 +249,13 @@ class Runs:
         asked = msgspec.structs.replace(order, authenticate_only=True)
         return await self.workshop.run(task.code, asked, self.visit(app, task, run))
 
-    async def rehearse(self, task: Task, payload: Payload) -> Rehearsal:
-        """Runs a task in test mode: nothing that it wants is done."""
+    async def rehearse(self, task: Task, payload: Payload, *, seconds: float | None = None) -> Rehearsal:
+        """Runs a task in test mode: nothing that it wants is done. `seconds` None: as long as it may run."""
         app = await self._directory.app_by_id(task.app_id)
         run = msgspec.structs.replace(self._run(app, task, new_id("run")), test=True)
         visit = self.visit(app, task, run)
-        result = await self.workshop.run(task.code, await self._order(task, run, payload), visit)
+        order = await self._order(task, run, payload, seconds=seconds)
+        result = await self.workshop.run(task.code, order, visit)
         return rehearsal_of(result, visit)
 
     def _run(self, app: App, task: Task, run_id: str, attempt: int = 1) -> Run:

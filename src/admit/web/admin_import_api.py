@@ -1,5 +1,8 @@
 """/api/apps/{app}/user-imports: many people at once, each for itself, tried out or for good."""
 
+from typing import Literal
+
+from msgspec.structs import replace
 from starlette.responses import Response
 
 from admit.accounts.apps import App
@@ -13,6 +16,8 @@ from admit.web.operations import Call
 from admit.web.operator_access import admin, permitted_app
 from admit.web.users_api import USERS_BYTES_MAX
 
+Becomes = Literal["created", "changed", "unchanged", "refused"]
+
 
 async def import_app_users(call: Call) -> Response:
     """Creates and changes people. An entry that is wrong keeps nobody else out."""
@@ -22,14 +27,30 @@ async def import_app_users(call: Call) -> Response:
 
 
 async def _try_out(gateway: Gateway, app: App, changes: list[UserChange]) -> UserImported:
-    now = gateway.clock()
+    now, spelled = gateway.clock(), in_one_spelling(app, changes)
 
     def find(tx: Transaction) -> Plan:
-        spelled = in_one_spelling(app, changes)
         return plan(tx, app.app_id, spelled, eval_days=app.settings.eval_days, now=now, source="import")
 
     planned = await gateway.db.read(find)
-    return _outcome(app, changes, len(planned.newcomers), len(planned.changed), planned.rejected)
+    done = _outcome(app, changes, len(planned.newcomers), len(planned.changed), planned.rejected)
+    return replace(done, becomes=_becomes(planned, spelled))
+
+
+def _becomes(planned: Plan, changes: list[UserChange]) -> list[Becomes]:
+    """What would become of each entry. Several of one person are told alike."""
+    refused = {each.index for each in planned.rejected}
+    created = {user.user_id for user in planned.newcomers}
+    changed = {user.user_id for user in planned.changed}
+    told: list[Becomes] = []
+    for index, change in enumerate(changes):
+        if index in refused:
+            told.append("refused")
+        elif change.user_id in created:
+            told.append("created")
+        else:
+            told.append("changed" if change.user_id in changed else "unchanged")
+    return told
 
 
 async def _carry_out(gateway: Gateway, app: App, changes: list[UserChange]) -> UserImported:

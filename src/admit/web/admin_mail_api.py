@@ -42,12 +42,6 @@ class NewMailServer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     sender: Annotated[str, msgspec.Meta(max_length=320)]
 
 
-class TestMail(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """To whom a test mail goes."""
-
-    to: Annotated[str, msgspec.Meta(max_length=320)]
-
-
 class TemplatesView(msgspec.Struct, frozen=True, kw_only=True):
     """The words in force. `own` names the parts that are the app's; the others are ours."""
 
@@ -63,6 +57,14 @@ class NewTemplates(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     subject: Part | None = None
     text: Part | None = None
     html: Part | None = None
+
+
+class TestMail(NewTemplates, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """To whom a test mail goes, and words to try in it; they are not kept."""
+
+    __test__ = False  # it is no test, whatever its name
+
+    to: Annotated[str, msgspec.Meta(max_length=320)]
 
 
 async def show_mail(call: Call) -> Response:
@@ -96,7 +98,7 @@ async def test_mail(call: Call) -> Response:
     """Sends a mail at once, as a code would be, and tells what is wrong if it fails."""
     app = await permitted_app(call)
     body = await call.json(TestMail)
-    return call.answer(await call.gateway.test_mails.send(app, body.to, app.settings.mail_templates))
+    return call.answer(await call.gateway.test_mails.send(app, body.to, _merged(app, body)))
 
 
 async def show_templates(call: Call) -> Response:
@@ -162,7 +164,8 @@ def _is_address(host: str) -> bool:
 def _merged(app: App, given: NewTemplates) -> MailTemplates:
     """The app's templates after `given`. Raises InvalidRequest for what cannot be used."""
     before = app.settings.mail_templates or MailTemplates(subject="", text="", html="")
-    changes = {name: part for name, part in msgspec.structs.asdict(given).items() if part is not None}
+    parts = {name: getattr(given, name) for name in MailTemplates.__struct_fields__}
+    changes = {name: part for name, part in parts.items() if part is not None}
     return templates.check(msgspec.structs.replace(before, **changes))
 
 

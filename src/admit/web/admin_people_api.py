@@ -1,6 +1,5 @@
-"""/api/apps/{app}/users and …/admissions: who lives here, and how it was decided."""
+"""/api/apps/{app}/users: who lives here."""
 
-from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
@@ -13,30 +12,28 @@ from admit.accounts.user_changes import CHANGES_MAX, Rejected, Written
 from admit.accounts.user_edits import UserChange
 from admit.accounts.user_pages import Sort
 from admit.accounts.users import NEVER, User, UserType
-from admit.enrollment import ledger
 from admit.enrollment.creations import write_users
 from admit.enrollment.departures import delete_person
-from admit.enrollment.ledger import LedgerRow
-from admit.errors import InvalidRequest, NotFound, TooLarge
+from admit.errors import NotFound, TooLarge
 from admit.gateway import Gateway
 from admit.storage.transaction import Transaction
 from admit.web.admin_types import (
     PAGE_SIZE,
-    AdmissionPage,
-    AdmissionView,
     PageSize,
-    Text,
     UserPage,
     UserView,
 )
 from admit.web.operations import Call
 from admit.web.operator_access import admin, permitted_app
 from admit.web.users_api import Ok, refusal_of
-from admit.web.ways_in import WayIn
 
 
 class UsersQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which users, in which order. `search` looks for beginnings of userId, email and words of the name."""
+    """Which users, in which order. `search` looks for beginnings of userId, email and words of the name.
+
+    `back`: the page before the place of `paging_key`, which is then the `back_key` of a page; the last page
+    where there is none.
+    """
 
     search: str = ""
     active: bool | None = None
@@ -45,15 +42,7 @@ class UsersQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     desc: bool = False
     limit: PageSize = PAGE_SIZE
     paging_key: Annotated[str, msgspec.Meta(max_length=4_000)] | None = None
-
-
-class AdmissionsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which decisions: older than `before`, of the person `user`, of who came by `way_in`."""
-
-    user: Text | None = None
-    way_in: WayIn | None = None
-    before: Text | None = None
-    limit: PageSize = PAGE_SIZE
+    back: bool = False
 
 
 async def list_app_users(call: Call) -> Response:
@@ -70,10 +59,11 @@ async def list_app_users(call: Call) -> Response:
     )
 
     def find(tx: Transaction) -> user_pages.Page:
-        return user_pages.page(tx, app.app_id, wanted)
+        return (user_pages.page_before if query.back else user_pages.page)(tx, app.app_id, wanted)
 
     page, now = await call.gateway.db.read(find), call.gateway.clock()
-    return call.answer(UserPage(users=[_view(each, now) for each in page.users], paging_key=page.paging_key))
+    shown = [_view(each, now) for each in page.users]
+    return call.answer(UserPage(users=shown, paging_key=page.paging_key, back_key=page.back_key))
 
 
 async def write_app_users(call: Call) -> Response:
@@ -100,27 +90,13 @@ async def delete_app_user(call: Call) -> Response:
 
 
 async def deactivate_app_user(call: Call) -> Response:
-    """Locks a person out; what they have is kept."""
+    """Deactivates a person, who cannot come in any more; what they have is kept."""
     return await _set_deactivated(call, deactivated=True)
 
 
 async def reactivate_app_user(call: Call) -> Response:
     """Lets a deactivated person in again."""
     return await _set_deactivated(call, deactivated=False)
-
-
-async def list_admissions(call: Call) -> Response:
-    """A page of the ledger, newest first."""
-    app, query = await permitted_app(call), call.query(AdmissionsQuery)
-    before = None if query.before is None else _place_of(query.before)
-
-    def find(tx: Transaction) -> AdmissionPage:
-        rows = ledger.ledger_page(
-            tx, app.app_id, before, query.limit, user_id=query.user, way_in=query.way_in
-        )
-        return _ledger_page(rows, query.limit)
-
-    return call.answer(await call.gateway.db.read(find))
 
 
 async def _set_deactivated(call: Call, *, deactivated: bool) -> Response:
@@ -181,26 +157,6 @@ def _view(user: User, now: int) -> UserView:
     )
 
 
-def _ledger_page(rows: Sequence[LedgerRow], limit: int) -> AdmissionPage:
-    full = len(rows) == min(limit, ledger.PAGE_ROWS_MAX)
-    return AdmissionPage(
-        admissions=[_admission(row) for row in rows],
-        before=f"{rows[-1].opened_at}.{rows[-1].admission_id}" if full else None,
-    )
-
-
-def _admission(row: LedgerRow) -> AdmissionView:
-    claims = msgspec.json.decode(row.claims) if row.claims else None
-    return AdmissionView(**msgspec.structs.asdict(row) | {"claims": claims})
-
-
-def _place_of(before: str) -> tuple[int, str]:
-    moment, _, admission_id = before.partition(".")
-    if not (moment.isascii() and moment.isdigit() and len(moment) < 16 and admission_id):
-        raise InvalidRequest("before is not what an earlier page has given.")
-    return int(moment), admission_id
-
-
 OPERATIONS = (
     admin(
         "GET",
@@ -241,7 +197,7 @@ OPERATIONS = (
         "POST",
         "/apps/{app}/users/{user_id}/deactivation",
         deactivate_app_user,
-        "Locks a person out",
+        "Deactivates a person",
         "users:write",
         answer=UserView,
         codes=("user_not_found",),
@@ -254,14 +210,5 @@ OPERATIONS = (
         "users:write",
         answer=UserView,
         codes=("user_not_found",),
-    ),
-    admin(
-        "GET",
-        "/apps/{app}/admissions",
-        list_admissions,
-        "Lists decisions about unknown people, newest first",
-        "users:read",
-        query=AdmissionsQuery,
-        answer=AdmissionPage,
     ),
 )

@@ -28,8 +28,9 @@ from admit.task.wire import (
 from admit.tasks.registry import Task
 from admit.tasks.run_rehearsals import Rehearsal
 from admit.tasks.workshop import Stopped
-from admit.web.admin_runs_api import BODY_BYTES_MAX, unknown_event
+from admit.web.admin_runs_api import BODY_BYTES_MAX
 from admit.web.admin_tasks_api import no_tasks_here, unknown_task
+from admit.web.events_api import unknown_event
 from admit.web.operations import Call
 from admit.web.operator_access import admin, permitted_app
 from admit.web.task_types import (

@@ -1,12 +1,13 @@
 """/api/apps/{app}/runs: what became of each run of a task, calling one, ending one, and another try."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any
 
 import msgspec
 from starlette.responses import Response
 
+from admit.accounts import users
 from admit.accounts.apps import App
 from admit.clock import DAY_MS
 from admit.errors import AdmitError, Conflict, InvalidRequest, NotFound
@@ -17,11 +18,11 @@ from admit.task.payloads import Schedule
 from admit.tasks import registrations, run_changes, run_pages, run_starts
 from admit.tasks.registrations import Registered
 from admit.tasks.run_orders import OwedEvent
-from admit.tasks.run_pages import NEWEST, PAGE_MAX, Query, Run, State
+from admit.tasks.run_pages import NEWEST, PAGE_MAX, History, Query, Run, State
 from admit.tasks.run_starts import QUEUE_NAME
 from admit.web.admin_tasks_api import find_task, unknown_task
 from admit.web.admin_types import Text
-from admit.web.events_api import uid_of
+from admit.web.events_api import uid_of, unknown_event
 from admit.web.operations import Call
 from admit.web.operator_access import admin, permitted_app, permitted_in_app
 from admit.web.task_types import NewRun, RunAttempt, RunHistory, RunPage, RunView
@@ -64,9 +65,15 @@ async def list_runs(call: Call) -> Response:
         before=NEWEST if asked.before is None else _key_of(asked.before),
         limit=asked.limit,
     )
-    page = await gateway.db.read(partial(run_pages.page, app_id=app.app_id, query=query))
+
+    def find(tx: Transaction) -> tuple[run_pages.Page, Mapping[str, str]]:
+        page = run_pages.page(tx, app.app_id, query)
+        return page, _people(tx, app, page.runs)
+
+    page, people = await gateway.db.read(find)
     before = None if page.before is None else f"{page.before[0]}.{page.before[1]}"
-    return call.answer(RunPage(runs=[RunView(**_members(each)) for each in page.runs], before=before))
+    views = [view_of(each, people) for each in page.runs]
+    return call.answer(RunPage(runs=views, before=before))
 
 
 async def show_run(call: Call) -> Response:
@@ -146,11 +153,6 @@ def _start_for_event(
     return run_starts.start(tx, task.app_id, task.task_id, owed, **due)
 
 
-def unknown_event(event_id: str) -> NotFound:
-    """What is said where no event that is kept has this id."""
-    return NotFound(f"There is no event {event_id[:80]!r} in this app any more.", code="event_not_found")
-
-
 def _queue(body: NewRun) -> str:
     if body.queue and not QUEUE_NAME.fullmatch(body.queue):
         raise InvalidRequest("A queue is named by small letters, digits and _.-, at most 63 of them.")
@@ -175,11 +177,17 @@ async def _changed(call: Call, app: App, outcome: AdmitError | str) -> Response:
 
 
 async def _history(call: Call, app: App, run_id: str) -> RunHistory:
-    found = await call.gateway.db.read(partial(run_pages.show, app_id=app.app_id, run_id=run_id))
-    if found is None:
+    def find(tx: Transaction) -> tuple[History, Mapping[str, str]] | None:
+        found = run_pages.show(tx, app.app_id, run_id)
+        return None if found is None else (found, _people(tx, app, [found.run]))
+
+    shown = await call.gateway.db.read(find)
+    if shown is None:
         raise _not_found(run_id)
+    found, people = shown
+    parameters = found.run.parameters
     return RunHistory(
-        **_members(found.run),
+        **_members(found.run, people),
         history=[
             RunAttempt(
                 attempt=each.attempt,
@@ -193,10 +201,23 @@ async def _history(call: Call, app: App, run_id: str) -> RunHistory:
             for each in found.attempts
         ],
         about=found.abouts,
+        parameters=None if parameters is None else msgspec.json.decode(parameters),
+        scheduled_at=found.run.scheduled_at,
     )
 
 
-def _members(run: Run) -> dict[str, Any]:
+def _people(tx: Transaction, app: App, runs: Sequence[Run]) -> Mapping[str, str]:
+    """The userIds of those whom `runs` are about, by uid."""
+    found = users.by_uid(tx, {(app.app_id, run.uid) for run in runs if run.uid is not None})
+    return {uid: user.user_id for (_, uid), user in found.items()}
+
+
+def view_of(run: Run, people: Mapping[str, str]) -> RunView:
+    """A run as the API tells it. `people`: userIds by uid."""
+    return RunView(**_members(run, people))
+
+
+def _members(run: Run, people: Mapping[str, str]) -> dict[str, Any]:
     """What a RunView says of `run`."""
     return {
         "id": run.run_id,
@@ -206,6 +227,7 @@ def _members(run: Run) -> dict[str, Any]:
         "attempts": run.attempts,
         "next_at": run.due_at,
         "uid": run.uid,
+        "user_id": None if run.uid is None else people.get(run.uid),
         "event_id": None if run.event is None else run.event.event_id,
         "queue": run.queue,
         "by": run.by,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Annotated
 
 import msgspec
 from starlette.responses import Response
@@ -63,10 +64,11 @@ class ObjectQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CountQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which objects to count, and from where on."""
+    """Which objects to count, and from where on. `rows`: at how many to look at most in this call."""
 
     realm_id: Text | None = None
     after: Text | None = None
+    rows: Annotated[int, msgspec.Meta(ge=1, le=object_pages.COUNTED_ROWS_MAX)] = object_pages.COUNTED_ROWS_MAX
 
 
 class ObjectView(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,6 +164,7 @@ async def count_objects_of_table(call: Call) -> Response:
             table=table,
             realm=None if realm is None else realm.realm,
             after=None if query.after is None else row_lists.read_key(query.after),
+            rows_max=query.rows,
         )
     )
     after = None if counted.after is None else row_lists.write_key(counted.after)

@@ -1,5 +1,6 @@
 """/api/apps/{app}/tasks, /api/tasks: which tasks there are, pausing them, and reading their code anew."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -8,21 +9,28 @@ from starlette.responses import Response
 from admit.accounts.apps import App
 from admit.errors import Conflict, NotFound
 from admit.gateway import Gateway
-from admit.tasks import env, registrations
+from admit.storage.transaction import Transaction
+from admit.tasks import env, last_runs, registrations, schedules
 from admit.tasks.registrations import Registered
 from admit.tasks.registry import AppReport
+from admit.tasks.run_pages import Run
 from admit.web.operations import Call
 from admit.web.operator_access import admin, permitted, permitted_app
-from admit.web.task_types import CodeView, ProblemView, TaskDetails, TaskList, TaskState, TaskView
+from admit.web.task_types import CodeView, LastRun, ProblemView, TaskDetails, TaskList, TaskState, TaskView
 
 
 async def list_tasks(call: Call) -> Response:
     """The tasks of an app, and how its code was taken."""
     app = await permitted_app(call)
-    found = await call.gateway.db.read(partial(registrations.of_app, app_id=app.app_id))
-    found.sort(key=lambda task: (not task.live, task.name))
+
+    def find(tx: Transaction) -> list[TaskView]:
+        found = registrations.of_app(tx, app.app_id)
+        found.sort(key=lambda task: (not task.live, task.name))
+        last = last_runs.of_tasks(tx, app.app_id, [each.task_id for each in found])
+        return [TaskView(**_members(tx, each, last)) for each in found]
+
+    views = await call.gateway.db.read(find)
     reports = [code_view(each) for each in _reports(call.gateway) if each.app == app.name]
-    views = [TaskView(**members_of(each)) for each in found]
     return call.answer(TaskList(tasks=views, code=reports[0] if reports else None))
 
 
@@ -32,7 +40,8 @@ async def show_task(call: Call) -> Response:
     task = await find_task(call, app)
     kept = {each.name for each in await call.gateway.db.read(partial(env.names, app_id=app.app_id))}
     missing = [name for name in task.declaration.env if name not in kept]
-    return call.answer(TaskDetails(**members_of(task), env_missing=missing))
+    members = await call.gateway.db.read(partial(_members_alone, task=task))
+    return call.answer(TaskDetails(**members, env_missing=missing))
 
 
 async def pause_task(call: Call) -> Response:
@@ -84,9 +93,14 @@ def no_tasks_here() -> Conflict:
     )
 
 
-def members_of(task: Registered) -> dict[str, Any]:
-    """What a TaskView says of `task`."""
+def _members_alone(tx: Transaction, task: Registered) -> dict[str, Any]:
+    return _members(tx, task, last_runs.of_tasks(tx, task.app_id, [task.task_id]))
+
+
+def _members(tx: Transaction, task: Registered, last: Mapping[str, Run]) -> dict[str, Any]:
+    """What a TaskView says of `task`. `last`: the last runs of tasks by their ids."""
     declared = task.declaration
+    by_the_clock = task.live and task.kind == "every"
     retries = declared.retries_seconds
     return {
         "name": task.name,
@@ -105,7 +119,21 @@ def members_of(task: Registered) -> dict[str, Any]:
         "created_at": task.created_at,
         "changed_at": task.changed_at,
         "gone_at": task.gone_at,
+        "next_at": schedules.next_of(tx, task.app_id, task.task_id) if by_the_clock else None,
+        "last_run": _last_run(last.get(task.task_id)),
     }
+
+
+def _last_run(run: Run | None) -> LastRun | None:
+    if run is None:
+        return None
+    return LastRun(
+        id=run.run_id,
+        state=run.state,
+        detail=run.detail,
+        created_at=run.created_at,
+        finished_at=run.finished_at,
+    )
 
 
 def code_view(report: AppReport) -> CodeView:
@@ -128,7 +156,8 @@ async def _set_paused(call: Call, *, paused: bool) -> Response:
     changed = await call.gateway.db.write(unit)
     if changed is None:
         raise unknown_task(name)
-    return call.answer(TaskView(**members_of(changed)))
+    members = await call.gateway.db.read(partial(_members_alone, task=changed))
+    return call.answer(TaskView(**members))
 
 
 def _state_of(task: Registered) -> TaskState:

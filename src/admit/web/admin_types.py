@@ -257,20 +257,29 @@ class RefusedEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UserImported(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the entries, into the app with this id."""
+    """What became of the entries, into the app with this id.
+
+    `becomes`: of a dry run, what would become of each, in their order.
+    """
 
     app_id: str
     created: int
     changed: int
     unchanged: int
     refused: list[RefusedEntry]
+    becomes: list[Literal["created", "changed", "unchanged", "refused"]] = []
 
 
 class UserPage(msgspec.Struct, frozen=True, kw_only=True):
-    """One page of people; `paging_key` leads to the next, None: this is the last."""
+    """One page of people; `paging_key` leads to the next, None: this is the last.
+
+    `back_key`, with `back`, leads to the one before; None: this is the first. A page may hold fewer than were
+    asked for, even nobody, and lead on.
+    """
 
     users: list[UserView]
     paging_key: str | None
+    back_key: str | None = None
 
 
 class AdmissionView(msgspec.Struct, frozen=True, kw_only=True):
@@ -301,7 +310,11 @@ class AdmissionView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AdmissionPage(msgspec.Struct, frozen=True, kw_only=True):
-    """One page of the ledger, newest first; `before` leads to the next, None: this is the last."""
+    """One page of the ledger, newest first; by person, oldest first, where a beginning was asked for.
+
+    `before` leads to the next, None: this is the last. A page may be short, or empty, and yet have a next:
+    what no index tells apart is sought among two thousand decisions at a time.
+    """
 
     admissions: list[AdmissionView]
     before: str | None

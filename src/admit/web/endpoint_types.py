@@ -12,6 +12,9 @@ from admit.webhooks.endpoints import State
 from admit.webhooks.journey_keys import RsaJwk
 from admit.webhooks.secrets import OVERLAP_SECONDS, OVERLAP_SECONDS_MAX, Kind
 
+LEFT_OUT = "…"
+"""In place of the value of a header that may be a secret."""
+
 
 class NewEndpoint(SettingsChange, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An endpoint to make. `secret`: one of your own (whsec_ or whsk_) instead of a new one.
@@ -109,7 +112,7 @@ class EndpointPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SentRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What was sent, by POST."""
+    """What was sent, by POST. Whoever may not see secrets is told the names of the operator's own headers."""
 
     url: str
     headers: dict[str, str]

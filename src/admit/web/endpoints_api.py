@@ -9,13 +9,14 @@ from msgspec.structs import asdict, replace
 from starlette.responses import Response
 
 from admit.accounts.apps import App
-from admit.errors import InvalidRequest
+from admit.errors import Forbidden, InvalidRequest
 from admit.events import log, type_names
 from admit.events.log import Head
 from admit.outbound.http import Reply
 from admit.storage.transaction import Transaction
 from admit.web.admin_types import Text
 from admit.web.endpoint_types import (
+    LEFT_OUT,
     Behind,
     EndpointPage,
     EndpointSecret,
@@ -30,7 +31,7 @@ from admit.web.endpoint_types import (
     TrialView,
 )
 from admit.web.operations import Call
-from admit.web.operator_access import admin, permitted_app
+from admit.web.operator_access import SEES_SECRETS, admin, permitted_app, permitted_in_app
 from admit.webhooks import (
     endpoint_settings,
     endpoint_states,
@@ -39,6 +40,7 @@ from admit.webhooks import (
     secrets,
     trials,
 )
+from admit.webhooks.change_delivery import TOKEN_HEADER
 from admit.webhooks.endpoint_settings import SettingsChange
 from admit.webhooks.endpoints import Endpoint
 from admit.webhooks.secrets import Kind, Secret
@@ -46,6 +48,10 @@ from admit.webhooks.trials import Trial
 
 SETTINGS_BYTES_MAX = 200_000
 PAGE_MAX = 100
+LED_AWAY = (
+    "With every request to this address goes a secret, which another address would be told: moving it takes "
+    "the scope secrets:read, or own headers that are set anew."
+)
 
 
 class EndpointsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -95,14 +101,20 @@ async def show_endpoint(call: Call) -> Response:
 
 async def change_endpoint(call: Call) -> Response:
     """Changes what the body names, and leaves the rest."""
-    app, endpoint_id = await permitted_app(call), call.param("endpoint")
+    (app, operator), endpoint_id = await permitted_in_app(call), call.param("endpoint")
     body, gateway = await call.json(SettingsChange), call.gateway
+    checked = endpoint_settings.check(body, gateway.egress)
+    endpoint, _ = await _find(call, app, endpoint_id)
+    if SEES_SECRETS not in operator.scopes and endpoint_settings.leads_secrets_away(
+        endpoint.settings, checked, own_headers=bool(endpoint.headers)
+    ):
+        raise Forbidden(LED_AWAY)
     change = partial(
         endpoints.change,
         ring=gateway.ring,
         app_id=app.app_id,
         endpoint_id=endpoint_id,
-        change=endpoint_settings.check(body, gateway.egress),
+        change=checked,
         now=gateway.clock(),
     )
     if not await gateway.db.write(change):
@@ -155,14 +167,14 @@ async def rotate_endpoint_secret(call: Call) -> Response:
 
 async def try_endpoint(call: Call) -> Response:
     """Sends an example to an endpoint and tells what came back. Nothing is changed or noted."""
-    app, endpoint_id = await permitted_app(call), call.param("endpoint")
+    (app, operator), endpoint_id = await permitted_in_app(call), call.param("endpoint")
     body, gateway = await call.json(NewTrial), call.gateway
     type_names.check(body.type)
     endpoint, _ = await _find(call, app, endpoint_id)
     trial = await trials.try_out(
         gateway.book, gateway.events_http, endpoint, app.name, body.type, gateway.clock, gateway.host
     )
-    return call.answer(_trial_view(endpoint, trial))
+    return call.answer(_trial_view(endpoint, trial, secrets_too=SEES_SECRETS in operator.scopes))
 
 
 async def _find(call: Call, app: App, endpoint_id: str) -> tuple[Endpoint, Head | None]:
@@ -242,13 +254,16 @@ def _secret_view(secret: Secret) -> SecretView:
     )
 
 
-def _trial_view(endpoint: Endpoint, trial: Trial) -> TrialView:
+def _trial_view(endpoint: Endpoint, trial: Trial, *, secrets_too: bool) -> TrialView:
     answer = trial.answer
+    # An operator's own headers often let somebody in, and so does the secret that a change hook is sent.
+    hidden = set() if secrets_too else {*endpoint.headers, TOKEN_HEADER.lower()}
+    headers = {name: LEFT_OUT if name.lower() in hidden else value for name, value in trial.headers.items()}
     return TrialView(
         delivered=trial.verdict.kind == "delivered",
         outcome=trial.verdict.outcome,
         message=trial.verdict.detail,
-        request=SentRequest(url=endpoint.url, headers=trial.headers, body=trial.body.decode()),
+        request=SentRequest(url=endpoint.url, headers=headers, body=trial.body.decode()),
         address=answer.address,
         response=_got(answer) if isinstance(answer, Reply) else None,
         duration_ms=answer.elapsed_ms,
@@ -280,6 +295,7 @@ OPERATIONS = (
         create_endpoint,
         "Makes an endpoint",
         "webhooks:write",
+        shows_secret=True,
         body=NewEndpoint,
         body_bytes_max=SETTINGS_BYTES_MAX,
         answer=EndpointSecret,
@@ -348,6 +364,7 @@ OPERATIONS = (
         rotate_endpoint_secret,
         "Gives an endpoint a new secret",
         "webhooks:write",
+        shows_secret=True,
         body=NewSecret,
         answer=EndpointSecret,
         codes=("endpoint_not_found", "secret_refused"),

@@ -6,12 +6,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 from starlette.responses import Response
 
-from admit.accounts import users
+from admit.accounts import devices, users
 from admit.accounts.apps import App
 from admit.clock import new_id
-from admit.errors import NotFound
-from admit.events import type_names, upkeep
-from admit.events.feed import BEGINNING, CURSOR_CHARACTERS_MAX, PAGE_EVENTS_MAX, Wanted
+from admit.errors import InvalidRequest, NotFound
+from admit.events import finding, type_names, upkeep
+from admit.events.feed import BEGINNING, CURSOR_CHARACTERS_MAX, LATEST, PAGE_EVENTS_MAX, Wanted
+from admit.events.finding import OnDevice, PageBack
 from admit.events.log import Recorded
 from admit.storage.transaction import Transaction
 from admit.web.admin_types import PAGE_SIZE, Text
@@ -22,21 +23,31 @@ from admit.webhooks import messages
 from admit.webhooks.triggers import Triggered, trigger
 
 UID_PREFIX = "usr_"
+PEOPLE_ON_DEVICE_MAX = 20
+
+Format = Literal["thin", "full"]
+
+
+Cursor = Annotated[str, msgspec.Meta(max_length=CURSOR_CHARACTERS_MAX)]
 
 
 class EventsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which events: those behind `after` (a cursor, `beginning` or `latest`), of the `types`, which commas
-    separate, and of the person `user`, a userId or uid.
+    """Which events: those behind `after` (a cursor, `beginning` or `latest`), the oldest first, or those
+    `before` one, the newest first; of the `types`, which commas separate, and of the person `user`, a userId
+    or uid.
 
-    `wait`: how many seconds to wait for one where there is none yet.
+    `wait`: how many seconds to wait for one where there is none yet. `device`: with `before`, those about the
+    device of this identifier, while whoever was on it lives here.
     """
 
-    after: Annotated[str, msgspec.Meta(max_length=CURSOR_CHARACTERS_MAX)] = BEGINNING
+    after: Cursor | None = None
+    before: Cursor | None = None
+    device: Text = ""
     types: Annotated[str, msgspec.Meta(max_length=1_000)] = ""
     user: Text | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=PAGE_EVENTS_MAX)] = PAGE_SIZE
     wait: Annotated[float, msgspec.Meta(ge=0, le=WAIT_SECONDS_MAX)] = 0.0
-    format: Literal["thin", "full"] = "full"
+    format: Format = "full"
 
 
 class EventView(msgspec.Struct, frozen=True):
@@ -51,12 +62,20 @@ class EventView(msgspec.Struct, frozen=True):
 class EventPage(msgspec.Struct, frozen=True):
     """The next events. `cursor`: what to ask for next time; `more`: something is behind it already.
 
-    A page may be empty and have more behind it, where few events fit.
+    A page may be empty and have more behind it, where few events fit. `back`: where a page before a cursor
+    begins; `after` it come newer ones.
     """
 
     events: list[EventView]
     cursor: str
     more: bool
+    back: str | None = None
+
+
+class EventQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How much of the event is told."""
+
+    format: Format = "full"
 
 
 class Trigger(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -88,11 +107,51 @@ async def list_events(call: Call) -> Response:
         uid=None if query.user is None else await uid_of(call, app, query.user),
         limit=query.limit,
     )
+    if query.before is not None:
+        return await _events_before(call, app, query, wanted)
+    if query.device:
+        raise InvalidRequest("device goes with before: events of a device are found from the newest on.")
     page = await while_connected(
         call.request, call.gateway.news.page(wanted, query.after or BEGINNING, query.wait)
     )
     shown = [_shown(each, app, full=query.format == "full") for each in page.events]
     return call.answer({"events": shown, "cursor": page.place.cursor, "more": page.more})
+
+
+async def _events_before(call: Call, app: App, query: EventsQuery, wanted: Wanted) -> Response:
+    if query.after is not None or query.wait:
+        raise InvalidRequest("before goes neither with after nor with wait.")
+
+    def find(tx: Transaction) -> PageBack:
+        on = None
+        if query.device:
+            on = OnDevice(query.device, devices.people_on(tx, app.app_id, query.device, PEOPLE_ON_DEVICE_MAX))
+        return finding.page_before(tx, wanted, query.before or LATEST, on)
+
+    page = await call.gateway.db.read(find)
+    shown = [_shown(each, app, full=query.format == "full") for each in page.events]
+    return call.answer(
+        {"events": shown, "cursor": page.place.cursor, "more": page.more, "back": page.start.cursor}
+    )
+
+
+async def show_event(call: Call) -> Response:
+    """One event."""
+    app, query, event_id = await permitted_app(call), call.query(EventQuery), call.param("event")
+    return call.answer(_shown(await find_event(call, app, event_id), app, full=query.format == "full"))
+
+
+async def find_event(call: Call, app: App, event_id: str) -> Recorded:
+    """The event of this id. Raises NotFound."""
+    found = await call.gateway.db.read(partial(finding.find, app_id=app.app_id, event_id=event_id))
+    if found is None:
+        raise unknown_event(event_id)
+    return found
+
+
+def unknown_event(event_id: str) -> NotFound:
+    """What is said where no event that is kept has this id."""
+    return NotFound(f"There is no event {event_id[:80]!r} in this app any more.", code="event_not_found")
 
 
 async def trigger_event(call: Call) -> Response:
@@ -158,7 +217,7 @@ OPERATIONS = (
         "GET",
         "/apps/{app}/events",
         list_events,
-        "Lists events in the order in which they were committed, and waits for the next ones",
+        "Lists events as they were committed, and waits for the next ones; or the newest first",
         "events:read",
         query=EventsQuery,
         answer=EventPage,
@@ -189,5 +248,15 @@ OPERATIONS = (
         "Says that the database was restored from a copy: ends all cursors into the events of all apps",
         "apps:write",
         answer=Restored,
+    ),
+    admin(
+        "GET",
+        "/apps/{app}/events/{event}",
+        show_event,
+        "Shows an event",
+        "events:read",
+        query=EventQuery,
+        answer=EventView,
+        codes=("event_not_found",),
     ),
 )

@@ -35,11 +35,22 @@ class CodeView(msgspec.Struct, frozen=True, kw_only=True):
     problems: list[ProblemView]
 
 
+class LastRun(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest run of a task that has begun, or that waits where none has. `detail` is its last outcome."""
+
+    id: str
+    state: RunState
+    detail: str
+    created_at: int
+    finished_at: int | None
+
+
 class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     """One task. `about` is the first line of its docstring, `trigger` what it was declared to run on.
 
     `state`: a paused one has its runs wait; one that is gone is declared no more, and its runs are kept.
     `retries_seconds` None: the server's own pauses; empty: one attempt. `env`: the variables it is given.
+    `next_at`: when it runs next by the clock.
     """
 
     name: str
@@ -58,6 +69,8 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int
     changed_at: int
     gone_at: int | None
+    next_at: int | None
+    last_run: LastRun | None
 
 
 class TaskList(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +107,7 @@ class NewValue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class RunView(msgspec.Struct, frozen=True, kw_only=True):
     """One run. `state`: waiting ones are due at `next_at`; blocked ones wait for an earlier run for the same
     person. `detail` is the last outcome in a sentence. `by` says who called it: a run, or an actor.
+    `user_id` None: it is about nobody, or about somebody who was deleted.
     """
 
     id: str
@@ -103,6 +117,7 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
     next_at: int | None
     uid: str | None
+    user_id: str | None
     event_id: str | None
     queue: str
     by: str
@@ -136,10 +151,15 @@ class RunAttempt(msgspec.Struct, frozen=True, kw_only=True):
 
 class RunHistory(RunView, frozen=True, kw_only=True):
     """A run with its attempts, the first one first. `about`: the ids of what it is about, such as an event,
-    an admission, a session, or `device:IDENTIFIER`. What it has said is in …/lines?run=ID."""
+    an admission, a session, or `device:IDENTIFIER`. What it has said is in …/lines?run=ID.
+
+    `parameters`: what it was called with. `scheduled_at`: the time by the clock that it is for.
+    """
 
     history: list[RunAttempt]
     about: list[str]
+    parameters: dict[str, Any] | None
+    scheduled_at: int | None
 
 
 class LineView(msgspec.Struct, frozen=True, kw_only=True):

@@ -107,16 +107,20 @@ def read_people(file: BinaryIO, format_: Format, begin: Place) -> Iterator[Read]
     return _read_csv(lines, columns)
 
 
-def write_people(people: Iterable[PersonLine], format_: Format, stream: TextIO) -> None:
-    """Writes `people` as they come. What a spreadsheet would take for a formula is led by an apostrophe."""
+def write_people(people: Iterable[PersonLine], format_: Format, stream: TextIO, *, head: bool = True) -> None:
+    """Writes `people` as they come. What a spreadsheet would take for a formula is led by an apostrophe.
+
+    `head`: a CSV begins with the names of its columns; without, it goes on.
+    """
     if format_ == "jsonl":
         for person in people:
             stream.write(msgspec.json.encode(person).decode() + "\n")
         return
     rows = csv.writer(stream)
-    rows.writerow(COLUMNS)
+    if head:
+        rows.writerow(COLUMNS)
     for person in people:
-        rows.writerow([_cell(value) for value in msgspec.structs.astuple(person)])
+        rows.writerow([cell(value) for value in msgspec.structs.astuple(person)])
 
 
 class _Lines:
@@ -276,7 +280,8 @@ def _checked(change: UserChange) -> UserChange:
     return change
 
 
-def _cell(value: object) -> str:
+def cell(value: object) -> str:
+    """A cell of CSV. What a spreadsheet would take for a formula is led by an apostrophe."""
     match value:
         case None:
             return ""
@@ -289,5 +294,5 @@ def _cell(value: object) -> str:
 
 
 def _unguarded(cell: str) -> str:
-    """`cell` without the apostrophe that `_cell`, or a spreadsheet, has set before a formula."""
+    """`cell` without the apostrophe that `cell`, or a spreadsheet, has set before a formula."""
     return cell[1:] if cell.startswith("'") and _GUARDED.match(cell) else cell
