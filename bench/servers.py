@@ -19,6 +19,8 @@ from typing import Any
 
 START_SECONDS_MAX = 30
 
+_ADMIT = str(Path(sys.executable).with_name("admit"))
+
 
 @dataclass(frozen=True)
 class Server:
@@ -110,33 +112,59 @@ def admit_server(
     `tasks` is the folder of tasks. `before_serving(database_url, app)` may put people there, while nothing
     else holds the database.
     """
-    port = free_port()
-    environment = os.environ | {
-        "ADMIT_DATABASE_URL": database_url,
-        "ADMIT_SECRET_KEY": "bench-key-" * 6,
-        "ADMIT_PUBLIC_URL": f"http://localhost:{port}",
-        "ADMIT_MAIL_URL": f"file://{folder}/mails.jsonl",
-        "ADMIT_EGRESS_ALLOW": "127.0.0.1",
-        "ADMIT_RATE_LIMITS": "off",
-        "ADMIT_LOG_LEVEL": "warning",
-        "ADMIT_TASKS": tasks,
-    }
-    admit = str(Path(sys.executable).with_name("admit"))
+    place = Place(folder, database_url, free_port(), tasks)
+    place.command("app", "create", "bench", "--owner", "owner@example.com")
+    place.command("policy", "set", "bench", "webhook", f"http://127.0.0.1:{hook_port}/decide")
+    client = place.command("client", "create", "bench", "--scopes", "ACCESS_DB,IMPERSONATE,GLOBAL_READ")
+    before_serving(database_url, "bench")
+    with running(place) as pid:
+        yield Server(pid, place.port, "bench", client["client_id"], client["client_secret"], place.command)
 
-    def command(*words: str) -> Any:
+
+@dataclass(frozen=True)
+class Place:
+    """Where a server is at home; its commands work whether it runs or not. `tasks` is the folder of tasks."""
+
+    folder: Path
+    database_url: str
+    port: int
+    tasks: str = ""
+
+    def command(self, *words: str) -> Any:
+        """Runs a command, and returns what it tells programs."""
         done = subprocess.run(
-            [admit, *words, "--json"], env=environment, check=True, stdout=subprocess.PIPE, cwd=folder
+            [_ADMIT, *words, "--json"],
+            env=self.environment,
+            check=True,
+            stdout=subprocess.PIPE,
+            cwd=self.folder,
         )
         return json.loads(done.stdout)
 
-    command("app", "create", "bench", "--owner", "owner@example.com")
-    command("policy", "set", "bench", "webhook", f"http://127.0.0.1:{hook_port}/decide")
-    client = command("client", "create", "bench", "--scopes", "ACCESS_DB,IMPERSONATE,GLOBAL_READ")
-    before_serving(database_url, "bench")
-    process = subprocess.Popen([admit, "serve", "--port", str(port)], env=environment, cwd=folder)
+    @property
+    def environment(self) -> dict[str, str]:
+        """The settings of the server and of its commands."""
+        return os.environ | {
+            "ADMIT_DATABASE_URL": self.database_url,
+            "ADMIT_SECRET_KEY": "bench-key-" * 6,
+            "ADMIT_PUBLIC_URL": f"http://localhost:{self.port}",
+            "ADMIT_MAIL_URL": f"file://{self.folder}/mails.jsonl",
+            "ADMIT_EGRESS_ALLOW": "127.0.0.1",
+            "ADMIT_RATE_LIMITS": "off",
+            "ADMIT_LOG_LEVEL": "warning",
+            "ADMIT_TASKS": self.tasks,
+        }
+
+
+@contextmanager
+def running(place: Place) -> Iterator[int]:
+    """`admit serve` at a place, until the block ends; yields its pid."""
+    process = subprocess.Popen(
+        [_ADMIT, "serve", "--port", str(place.port)], env=place.environment, cwd=place.folder
+    )
     try:
-        _wait_until_ready(port)
-        yield Server(process.pid, port, "bench", client["client_id"], client["client_secret"], command)
+        _wait_until_ready(place.port)
+        yield process.pid
     finally:
         process.terminate()
         process.wait(timeout=30)
@@ -185,6 +213,6 @@ def _wait_until_ready(port: int) -> None:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5):
                 return
-        except urllib.error.HTTPError:
+        except OSError:  # not yet, or too busy
             time.sleep(0.1)
     raise TimeoutError("the server did not become ready")
