@@ -140,6 +140,22 @@ async def test_second_button_of_the_demo_leads_to_the_same_person(browser: Brows
         await page.get_by_role("alert").filter(has_text="access_denied").wait_for()
 
 
+async def test_link_of_the_demo_leads_its_first_operator_into_the_manager(
+    browser: Browser, tmp_path: Path
+) -> None:
+    async with demo(tmp_path / "demo") as there:
+        page = await browser.new_page()
+        await page.goto((await there.says(r"The Manager +(\S+/set-up/\S+)"))[1])
+        await page.get_by_label("Your name").fill("Ada Lovelace")
+        await page.get_by_label("Email").fill(ADA)
+        await page.get_by_label("Password").fill("four words make a password")
+        await page.get_by_role("button", name="Set up with a password").click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("demo is ready")
+        await expect(page.get_by_text("Ada Lovelace")).to_be_visible()
+    async with demo(tmp_path / "demo") as there:
+        assert (await there.says(r"The Manager +(\S+)"))[1].endswith("/manager")
+
+
 async def test_newcomer_of_the_demo_is_told_to_its_receiver(browser: Browser, tmp_path: Path) -> None:
     async with demo(tmp_path / "demo") as there:
         page = await browser.new_page()
