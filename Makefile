@@ -17,17 +17,19 @@ PROVIDER := examples/identity-provider
 PROVIDER_PACKAGES := $(PROVIDER)/node_modules/.package-lock.json
 CLIENT := clients/js
 CLIENT_PACKAGES := $(CLIENT)/node_modules/.package-lock.json
+HTMX := scripts/htmx
+HTMX_SCRIPT := src/admit/web/static/manager/htmx.min.js
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
-serve: setup $(PAGE)/dist/app.js $(PROVIDER_PACKAGES) ## Make a demo app, serve it with a page to sign in on, and print the addresses
+serve: setup $(PAGE)/dist/app.js $(PROVIDER_PACKAGES) $(HTMX_SCRIPT) ## Make a demo app, serve it with a page to sign in on, and print the addresses
 	@exec $(BIN)/python examples/first-login/serve.py
 
-test: lint debian $(PAGE)/dist/app.js $(COMMAND_PACKAGES) $(RECEIVER_PACKAGES) $(PROVIDER_PACKAGES) $(CLIENT_PACKAGES) ## Run every check and every test, on both databases and in a browser
+test: lint debian $(HTMX_SCRIPT) $(PAGE)/dist/app.js $(COMMAND_PACKAGES) $(RECEIVER_PACKAGES) $(PROVIDER_PACKAGES) $(CLIENT_PACKAGES) ## Run every check and every test, on both databases and in a browser
 	@scripts/run-tests tests
 
-check: lint debian $(COMMAND_PACKAGES) $(RECEIVER_PACKAGES) $(PROVIDER_PACKAGES) ## What CI runs first: lint, then unit, structure and contract tests
+check: lint debian $(HTMX_SCRIPT) $(COMMAND_PACKAGES) $(RECEIVER_PACKAGES) $(PROVIDER_PACKAGES) ## What CI runs first: lint, then unit, structure and contract tests
 	@scripts/run-tests tests/unit tests/structure tests/contract
 
 lint: setup ## ruff, mypy --strict and import-linter
@@ -43,13 +45,13 @@ format: setup ## Let ruff format the code and repair what it can
 crash: setup debian ## Kill servers and PostgreSQL, between two steps and under load
 	@$(PYTEST) tests/crash
 
-browser: setup debian $(PAGE)/dist/app.js $(PROVIDER_PACKAGES) $(CLIENT_PACKAGES) ## Sign in with the published dexie-cloud-addon in Chromium
+browser: setup debian $(HTMX_SCRIPT) $(PAGE)/dist/app.js $(PROVIDER_PACKAGES) $(CLIENT_PACKAGES) ## Sign in with the published dexie-cloud-addon in Chromium
 	@$(PYTEST) tests/browser
 
 mutants: setup debian ## Take each protection of docs/security.md away and see its test fail
 	@$(BIN)/python -m scripts.mutants
 
-bench: setup debian ## Measure first logins, deliveries, runs of tasks, synced data, and what a million people and sessions cost, on both databases
+bench: setup debian ## Measure first logins, deliveries, runs of tasks, synced data, pages of the Manager, and what a million people and sessions cost, on both databases
 	@$(BIN)/python -m bench.first_login
 	@$(BIN)/python -m bench.decisions
 	@$(BIN)/python -m bench.users
@@ -57,6 +59,7 @@ bench: setup debian ## Measure first logins, deliveries, runs of tasks, synced d
 	@$(BIN)/python -m bench.deliveries
 	@$(BIN)/python -m bench.runs
 	@$(BIN)/python -m bench.sync
+	@$(BIN)/python -m bench.manager
 
 docs: setup ## Write the pages that are made from the code
 	@$(BIN)/python -m scripts.docs
@@ -64,7 +67,7 @@ docs: setup ## Write the pages that are made from the code
 setup: .cache/python ## Install what serving needs into .venv
 
 clean: ## Forget everything that was installed or built
-	rm -rf .cache .tools .venv $(PAGE)/dist $(addsuffix /node_modules,$(PAGE) $(COMMAND) $(RECEIVER) $(PROVIDER) $(CLIENT))
+	rm -rf .cache .tools .venv $(PAGE)/dist $(HTMX_SCRIPT) $(addsuffix /node_modules,$(HTMX) $(PAGE) $(COMMAND) $(RECEIVER) $(PROVIDER) $(CLIENT))
 
 .tools/bin/uv:
 	@scripts/get-uv
@@ -79,6 +82,11 @@ clean: ## Forget everything that was installed or built
 
 $(PAGE)/dist/app.js: $(PAGE)/package-lock.json $(wildcard $(PAGE)/src/* $(CLIENT)/*.js) scripts/bundle | .cache/node
 	@scripts/bundle $(PAGE)
+
+# The script that the Manager's pages take from npm; without it they work, by loading whole pages.
+$(HTMX_SCRIPT): $(HTMX)/package-lock.json scripts/bundle | .cache/node
+	@scripts/bundle $(HTMX)
+	@touch $@
 
 # The published dexie-cloud command, which the tests run.
 $(COMMAND_PACKAGES): $(COMMAND)/package-lock.json scripts/bundle | .cache/node

@@ -374,10 +374,10 @@ async def test_every_operation_needs_its_scope(door: Served) -> None:
     await door.app()
     every = {scope for operation in admin_operations() for scope in operation.scopes}
     for operation in admin_operations():
-        (scope,) = operation.scopes
-        token = await operator_token(door, *sorted(every - {scope}))
-        answer = await api(door, operation.method, filled(operation), token=token)
-        assert (answer.status, answer.json["code"]) == (403, "insufficient_scope"), operation.path
+        for scope in operation.scopes:
+            token = await operator_token(door, *sorted(every - {scope}))
+            answer = await api(door, operation.method, filled(operation), token=token)
+            assert (answer.status, answer.json["code"]) == (403, "insufficient_scope"), operation.path
 
 
 async def test_token_of_one_app_reaches_no_other(door: Served) -> None:
@@ -399,9 +399,30 @@ async def test_token_of_one_app_reaches_no_other(door: Served) -> None:
 
 async def test_secret_of_hooks_needs_more_than_reading(door: Served) -> None:
     await door.app()
-    token = await operator_token(door, "apps:read")
-    assert (await api(door, "GET", "apps/notes/policy", token=token)).status == 200
-    assert (await api(door, "GET", "apps/notes/policy?secret=true", token=token)).status == 403
+    for scopes, shown in ((("apps:read", "apps:write"), False), (("apps:read", "secrets:read"), True)):
+        token = await operator_token(door, *scopes)
+        answer = await api(door, "GET", "apps/notes/policy?secret=true", token=token)
+        assert answer.status == 200
+        assert (answer.json["hook_secret"] is not None) is shown
+
+
+@pytest.mark.parametrize(
+    ("scope", "path", "body"),
+    [
+        ("apps:write", "apps/notes/policy/secret", None),
+        ("apps:write", "apps/notes/clients", {}),
+        ("tokens:write", "tokens", {"scopes": ["tokens:write"]}),
+        ("webhooks:write", "apps/notes/endpoints", {"url": "https://hooks.example.com/"}),
+    ],
+)
+async def test_who_may_not_see_secrets_makes_none(
+    door: Served, scope: str, path: str, body: dict[str, Any] | None
+) -> None:
+    await door.app()
+    token = await operator_token(door, scope)
+    answer = await api(door, "POST", path, body, token=token)
+    assert (answer.status, answer.json["code"]) == (403, "insufficient_scope")
+    assert "secrets:read" in answer.json["message"]
 
 
 async def test_token_is_told_once_and_ends_when_revoked(served: Served) -> None:
@@ -436,7 +457,7 @@ async def test_command_token_ends_after_a_minute(served: Served) -> None:
 async def test_token_makes_none_that_reaches_further(served: Served) -> None:
     await served.app("notes")
     await served.app("plans")
-    token = await operator_token(served, "apps:read", "tokens:write", app="notes")
+    token = await operator_token(served, "apps:read", "secrets:read", "tokens:write", app="notes")
     for body in (
         {"label": "more", "scopes": ["apps:write"], "app": "notes"},
         {"label": "wider", "scopes": ["apps:read"]},

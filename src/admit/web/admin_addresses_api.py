@@ -14,7 +14,8 @@ from admit.web.admin_types import AppView, Host, HostsView, NewName
 from admit.web.bearer import issuer_of
 from admit.web.hosts import own_host
 from admit.web.operations import Call
-from admit.web.operator_access import admin, permitted_app
+from admit.web.operator_access import admin, permitted_app, permitted_in_app
+from admit.web.operator_sso import require_owner
 
 
 class HostQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,8 +32,9 @@ class NameQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 async def rename_app(call: Call) -> Response:
     """Gives the app another name. The former one goes on leading to it until it is released."""
-    app = await permitted_app(call)
+    app, token = await permitted_in_app(call)
     name, now = parse_app_name((await call.json(NewName)).name), call.gateway.clock()
+    await require_owner(call.gateway, token, app, becomes=name)
 
     def rename(tx: Transaction) -> NameTaken | None:
         return addresses.rename_app(tx, app.app_id, name, now)
@@ -46,8 +48,9 @@ async def rename_app(call: Call) -> Response:
 
 async def release_name(call: Call) -> Response:
     """Stops the app from answering to a former name."""
-    app = await permitted_app(call)
+    app, token = await permitted_in_app(call)
     name, now = call.query(NameQuery).name, call.gateway.clock()
+    await require_owner(call.gateway, token, app)
     if not await call.gateway.db.write(lambda tx: addresses.release_name(tx, app.app_id, name, now)):
         raise NotFound(f"{name[:80]!r} is not a former name of {app.name}.")
     return call.answer(view_of(call.gateway, await _current(call, app)))

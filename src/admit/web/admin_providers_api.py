@@ -19,7 +19,8 @@ from admit.signin.providers.examination import Finding
 from admit.storage.transaction import Transaction
 from admit.web.oauth_api import callback_address
 from admit.web.operations import Call
-from admit.web.operator_access import admin, permitted_app
+from admit.web.operator_access import admin, permitted_app, permitted_in_app
+from admit.web.operator_sso import require_owner
 
 
 class NewProvider(ProviderChange, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -73,8 +74,9 @@ async def list_providers(call: Call) -> Response:
 
 async def add_provider(call: Call) -> Response:
     """Adds a provider."""
-    app = await permitted_app(call)
+    app, token = await permitted_in_app(call)
     body, gateway, now = await call.json(NewProvider), call.gateway, call.gateway.clock()
+    await require_owner(gateway, token, app, provider=body.name)
     provider = provider_changes.new_provider(body.name, body.type, body, gateway.egress)
 
     def add(tx: Transaction) -> AdmitError | None:
@@ -93,9 +95,10 @@ async def show_provider(call: Call) -> Response:
 
 async def change_provider(call: Call) -> Response:
     """Changes some of what is chosen for a provider."""
-    app = await permitted_app(call)
+    app, token = await permitted_in_app(call)
     body, gateway, now = await call.json(ProviderChange), call.gateway, call.gateway.clock()
     before = _named(call, app)
+    await require_owner(gateway, token, app, provider=before.name)
     provider_changes.changed(before, body, gateway.egress)
 
     def change(tx: Transaction) -> AdmitError | None:
@@ -108,7 +111,9 @@ async def change_provider(call: Call) -> Response:
 
 async def remove_provider(call: Call) -> Response:
     """Removes a provider, with the policy of who comes by it."""
-    app, name, now = await permitted_app(call), call.param("provider"), call.gateway.clock()
+    app, token = await permitted_in_app(call)
+    name, now = call.param("provider"), call.gateway.clock()
+    await require_owner(call.gateway, token, app, provider=name)
     if not await call.gateway.db.write(
         partial(provider_changes.remove, app_id=app.app_id, name=name, now=now)
     ):

@@ -18,6 +18,7 @@ from admit.errors import AdmitError, NotFound
 from admit.gateway import Gateway
 from admit.web import (
     admin_addresses_api,
+    admin_admissions_api,
     admin_api,
     admin_identities_api,
     admin_import_api,
@@ -27,6 +28,7 @@ from admit.web import (
     admin_notices_api,
     admin_people_api,
     admin_policy_api,
+    admin_policy_tests_api,
     admin_providers_api,
     admin_rehearsals_api,
     admin_runs_api,
@@ -38,12 +40,16 @@ from admit.web import (
     admin_tasks_api,
     admin_tokens_api,
     campaigns_api,
+    changes_api,
     clearing_api,
     cors,
     deliveries_api,
     devices_api,
+    endpoint_figures_api,
     endpoints_api,
     enrollment_tokens_api,
+    erasure_api,
+    event_types_api,
     events_api,
     health,
     inbox,
@@ -52,6 +58,8 @@ from admit.web import (
     oauth_api,
     objects_api,
     openapi,
+    operators_api,
+    overview_api,
     proxies,
     rows_api,
     schemas_api,
@@ -61,15 +69,18 @@ from admit.web import (
     sync_api,
     tasks_api,
     templates_api,
+    timeline_api,
     token_api,
     token_readers_api,
     transfer_api,
     users_api,
     webhook_keys_api,
 )
+from admit.web.audit import Audit
 from admit.web.changes import Hub
 from admit.web.errors import MethodNotAllowed, answer_for, status_of
 from admit.web.hosts import Hosts
+from admit.web.manager import doors as manager
 from admit.web.operations import Call, ClientGone, Operation
 from admit.web.paths import Endpoint, Paths
 
@@ -93,11 +104,15 @@ _TOLD: tuple[Operation, ...] = (
     *admin_api.OPERATIONS,
     *admin_addresses_api.OPERATIONS,
     *admin_policy_api.OPERATIONS,
+    *admin_policy_tests_api.OPERATIONS,
+    *admin_admissions_api.OPERATIONS,
     *admin_simulation_api.OPERATIONS,
     *admin_providers_api.OPERATIONS,
     *admin_seats_api.OPERATIONS,
     *admin_settings_api.OPERATIONS,
     *admin_people_api.OPERATIONS,
+    *timeline_api.OPERATIONS,
+    *erasure_api.OPERATIONS,
     *admin_identities_api.OPERATIONS,
     *admin_import_api.OPERATIONS,
     *enrollment_tokens_api.OPERATIONS,
@@ -106,14 +121,19 @@ _TOLD: tuple[Operation, ...] = (
     *objects_api.OPERATIONS,
     *devices_api.OPERATIONS,
     *admin_tokens_api.OPERATIONS,
+    *changes_api.OPERATIONS,
+    *operators_api.OPERATIONS,
+    *overview_api.OPERATIONS,
     *admin_mail_api.OPERATIONS,
     *admin_notices_api.OPERATIONS,
     *schemas_api.OPERATIONS,
     *endpoints_api.OPERATIONS,
+    *endpoint_figures_api.OPERATIONS,
     *webhook_keys_api.OPERATIONS,
     *deliveries_api.OPERATIONS,
     *campaigns_api.OPERATIONS,
     *events_api.OPERATIONS,
+    *event_types_api.OPERATIONS,
     *admin_tables_api.OPERATIONS,
     *admin_tasks_api.OPERATIONS,
     *admin_task_env_api.OPERATIONS,
@@ -147,8 +167,14 @@ class Application:
 
     def __init__(self, gateway: Gateway) -> None:
         self.hub = Hub(gateway)
+        audit = Audit(gateway, OPERATIONS)
         self.paths = Paths(
-            [*_endpoints(OPERATIONS, gateway), *inbox.endpoints(gateway), *tasks_api.endpoints(gateway)]
+            [
+                *_endpoints(OPERATIONS, gateway, audit),
+                *inbox.endpoints(gateway),
+                *manager.endpoints(gateway, OPERATIONS, audit),
+                *tasks_api.endpoints(gateway),
+            ]
         )
         self._sockets = Router(
             [WebSocketRoute("/{app}/changes", self.hub.serve)],
@@ -234,26 +260,27 @@ class Application:
 class _Path:
     """One path and the operations on it, by method."""
 
-    def __init__(self, gateway: Gateway, operations: Mapping[str, Operation]) -> None:
+    def __init__(self, gateway: Gateway, operations: Mapping[str, Operation], audit: Audit) -> None:
         self._gateway = gateway
+        self._audit = audit
         self._operations = operations
         self._allow = ", ".join([*operations, "OPTIONS"])
 
     async def __call__(self, request: Request) -> Response:
         method = "GET" if request.method == "HEAD" else request.method
         if operation := self._operations.get(method):
-            return await operation.handler(Call(self._gateway, operation, request))
+            return await self._audit.perform(Call(self._gateway, operation, request))
         if method == "OPTIONS":
             return Response(status_code=204, headers={"Allow": self._allow})
         raise MethodNotAllowed(self._allow)
 
 
-def _endpoints(operations: Iterable[Operation], gateway: Gateway) -> list[tuple[str, Endpoint]]:
+def _endpoints(operations: Iterable[Operation], gateway: Gateway, audit: Audit) -> list[tuple[str, Endpoint]]:
     paths: defaultdict[str, dict[str, Operation]] = defaultdict(dict)
     for operation in operations:
         assert operation.method not in paths[operation.path], f"{operation.path} is told twice"
         paths[operation.path][operation.method] = operation
-    return [(path, _Path(gateway, by_method)) for path, by_method in paths.items()]
+    return [(path, _Path(gateway, by_method, audit)) for path, by_method in paths.items()]
 
 
 def _told(error: Exception, scope: Scope) -> Response:

@@ -30,7 +30,7 @@ class Hosts:
         Health is told on every host. Raises StorageUnavailable while no host is known yet.
         """
         path: str = scope["path"]
-        host = _asked_host(scope, self._trusted)
+        host = asked_host(scope, self._trusted)
         if not host or host == self._own or path in health.PATHS:
             return path
         name = await self._directory.name_at(host)
@@ -39,19 +39,19 @@ class Hosts:
 
 def own_host(settings: Settings) -> str:
     """The host of PUBLIC_URL, which is the server's own and can be mapped to no app."""
-    return _plain(urlsplit(settings.public_url).netloc)
+    return plain_host(urlsplit(settings.public_url).netloc)
 
 
-def _asked_host(scope: Scope, trusted: tuple[Network, ...]) -> str:
+def asked_host(scope: Scope, trusted: tuple[Network, ...]) -> str:
     """The host that the client asked for; "" where the request does not say so in one way."""
     told = [value for name, value in scope["headers"] if name == b"host"]
     forwarded = [value for name, value in scope["headers"] if name == b"x-forwarded-host"]
     if forwarded and proxies.is_trusted(scope["peer"], trusted):
         told = [forwarded[-1].rpartition(b",")[2]]
-    return _plain(told[0].decode("latin-1").strip()) if len(told) == 1 else ""
+    return plain_host(told[0].decode("latin-1").strip()) if len(told) == 1 else ""
 
 
-def _plain(host: str) -> str:
+def plain_host(host: str) -> str:
     """`host` in the spelling of `parse_mapped_host`, if it is one at all."""
     name, _, port = host.lower().partition(":")
     name = name.removesuffix(".")
