@@ -7,6 +7,7 @@ import argparse
 import base64
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -92,11 +93,13 @@ def main() -> None:
             provider=free_port(9400),
         )
         environment = settings(folder, ports)
+        told_before = size_of(folder / "server.log")
         start_server(folder, ports, environment, parts)
         start_provider(folder, ports, parts)
         app = prepare_app(folder, ports, environment)
         start_the_others(ports, app, parts)
-        tell_addresses(folder, ports, app.endpoint.id)
+        manager = manager_address(folder, ports, told_before)
+        tell_addresses(folder, ports, app.endpoint.id, manager)
         wait(parts)
     except KeyboardInterrupt:
         place = shown(folder)
@@ -234,12 +237,27 @@ def start_the_others(ports: Ports, app: App, parts: list[Part]) -> None:
     wait_for_answer(f"http://127.0.0.1:{ports.page}/config.json", parts)
 
 
-def tell_addresses(folder: Path, ports: Ports, endpoint_id: str) -> None:
+def size_of(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
+
+
+def manager_address(folder: Path, ports: Ports, told_before: int) -> str:
+    """Where operators work: the link that sets up the first of them, which the server tells as it starts, or
+    the address at which those who are known sign in."""
+    with (folder / "server.log").open("rb") as log:
+        log.seek(told_before)
+        told = re.search(rb"http://\S+/manager/set-up/\S+", log.read())
+    return told[0].decode() if told else f"http://localhost:{ports.server}/manager"
+
+
+def tell_addresses(folder: Path, ports: Ports, endpoint_id: str, manager: str) -> None:
     """The few lines that a newcomer reads."""
     page, server = f"http://localhost:{ports.page}", f"http://localhost:{ports.server}"
     place = shown(folder)
+    first_step = "its link makes you its owner, once." if "/set-up/" in manager else "sign in there."
     print(
         f"""
+  The Manager        {manager}
   Sign in here       {page}
   Read the mail      {server}/inbox
   Database URL       {server}/{APP}
@@ -250,6 +268,7 @@ def tell_addresses(folder: Path, ports: Ports, endpoint_id: str) -> None:
   Server log         {place}/server.log
 
   Try next
+    Open the Manager first: {first_step} Then watch what happens there.
     Continue with email as ada.lovelace@example.com, then grace@elsewhere.org, then nobody@elsewhere.org.
     The endpoint answers prod, eval and reject, and each question shows as a line below. So does each event
     that the receiver is told of, with user and device; the page shows it too.
