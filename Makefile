@@ -64,6 +64,9 @@ bench: setup debian ## Measure first logins, deliveries, runs of tasks, synced d
 docs: setup ## Write the pages that are made from the code
 	@$(BIN)/python -m scripts.docs
 
+pictures: setup debian $(HTMX_SCRIPT) ## Take the pictures of docs/manager: every page of the Manager, light and dark
+	@$(BIN)/python -m tests.browser.pictures
+
 setup: .cache/python ## Install what serving needs into .venv
 
 clean: ## Forget everything that was installed or built
@@ -114,4 +117,4 @@ debian:
 	@scripts/get-debian 'postgresql-15:/usr/lib/postgresql/*/bin/initdb' chromium:/usr/bin/chromium \
 	  'libatomic1:/usr/lib/*/libatomic.so.1'
 
-.PHONY: help serve test check lint format crash browser mutants bench docs setup clean debian
+.PHONY: help serve test check lint format crash browser mutants bench docs pictures setup clean debian
