@@ -7,6 +7,7 @@ from sqlalchemy import text
 from admit import clock
 from admit.accounts import users
 from admit.accounts.users import NewUser, User
+from admit.data import object_pages
 from admit.events import subscriptions
 from admit.jobs import order, queue
 from admit.storage.database import Database
@@ -102,3 +103,28 @@ async def test_who_was_told_and_whose_turn_it_is_is_looked_up_while_the_tables_a
     read = await entries_read() - before
     database.close()
     assert read <= LOOKUPS * 10 * READ_PER_LOOKUP_MAX
+
+
+OBJECTS = text("""
+    INSERT INTO objects (app_id, table_name, realm, key, revision, size, writer, changed_at, history, value)
+    SELECT 'app', 'notes', 'rlm-public', 'note' || lpad(n::text, 9, '0'), n, 2, '', 0, 'rlm-public', '{}'
+    FROM generate_series(1, 50000) AS n
+""")
+READ_ONE_BY_ONE = text("SELECT seq_tup_read FROM pg_stat_xact_user_tables WHERE relname = 'objects'")
+
+
+async def test_objects_of_one_realm_are_counted_as_far_as_asked_and_no_further(postgres_url: str) -> None:
+    """By the columns of a key that are compared together, PostgreSQL would take it that all rows will do."""
+    database = Database(postgres_url)
+    database.signals.attach(asyncio.get_running_loop())
+
+    def look(tx: Transaction) -> tuple[object_pages.Counted, int]:
+        counted = object_pages.count(tx, "app", "notes", None, None, 100)
+        return counted, tx.execute(READ_ONE_BY_ONE).scalar_one()
+
+    await database.write(lambda tx: tx.execute(OBJECTS) and None)
+    await database.write(lambda tx: tx.execute(text("ANALYZE objects")) and None)
+    counted, read = await database.read(look)
+    assert (counted.objects, counted.after) == (100, ("rlm-public", "note000000100"))
+    assert read == 0
+    database.close()

@@ -72,7 +72,6 @@ _TABLE = (
 )
 # Not `=`, by which PostgreSQL may walk past the keys of all realms in an index without the realm in front.
 _IN_REALM = objects.c.realm <= bindparam("last_realm", type_=Text)
-_TO_END = tuple_(*_KEYS) <= tuple_(bindparam("end_realm", type_=Text), bindparam("end_key", type_=Text))
 # Written into the statement, so that PostgreSQL plans for few rows also when it no longer looks at values.
 _MOST = bindparam("most", type_=Integer, literal_execute=True)
 _BEFORE_LAST = bindparam("before_last", type_=Integer, literal_execute=True)
@@ -85,10 +84,13 @@ NEXT_TABLE = select(func.min(objects.c.table_name)).where(
 )
 END_OF_TABLE = select(*_KEYS).where(*_TABLE).order_by(*_KEYS).offset(_BEFORE_LAST).limit(1)
 END_IN_REALM = END_OF_TABLE.where(_IN_REALM)
-COUNT_OF_TABLE = select(func.count(objects.c.value)).where(*_TABLE)
-COUNT_OF_TABLE_TO = COUNT_OF_TABLE.where(_TO_END)
-COUNT_IN_REALM = COUNT_OF_TABLE.where(_IN_REALM)
-COUNT_IN_REALM_TO = COUNT_IN_REALM.where(_TO_END)
+# Of the first rows, and not of those up to a key: of two columns that are compared together PostgreSQL weighs
+# the first one only, and reads all of a table in which most is of one realm.
+_FIRST = select(objects.c.value).where(*_TABLE).order_by(*_KEYS).limit(_MOST)
+_FIRST_OF_TABLE = _FIRST.subquery()
+_FIRST_IN_REALM = _FIRST.where(_IN_REALM).subquery()
+COUNT_OF_TABLE = select(func.count(_FIRST_OF_TABLE.c.value))
+COUNT_IN_REALM = select(func.count(_FIRST_IN_REALM.c.value))
 
 BY_KEY = Lookup(
     select(*_COLUMNS).where(objects.c.value.is_not(None)).order_by(objects.c.realm),
@@ -129,12 +131,9 @@ def count(
     given = _given(app_id, table, realm, after)
     find_end = END_OF_TABLE if realm is None else END_IN_REALM
     end = tx.execute(find_end, given | {"before_last": rows_max - 1}).one_or_none()
-    if end is None:
-        rest = COUNT_OF_TABLE if realm is None else COUNT_IN_REALM
-        return Counted(tx.execute(rest, given).scalar_one(), None)
-    given |= {"end_realm": end.realm, "end_key": end.key}
-    piece = COUNT_OF_TABLE_TO if realm is None else COUNT_IN_REALM_TO
-    return Counted(tx.execute(piece, given).scalar_one(), (end.realm, end.key))
+    first = COUNT_OF_TABLE if realm is None else COUNT_IN_REALM
+    number = tx.execute(first, given | {"most": rows_max}).scalar_one()
+    return Counted(number, None if end is None else (end.realm, end.key))
 
 
 def of_keys(
