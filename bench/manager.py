@@ -5,7 +5,7 @@
 Fills an app, signs an operator in and asks for every page ASKS times, one at a time. Prints per page the time
 at the server's socket (the first, p50, p99), its CPU, the HTML, and with it all that a browser loads for the
 first time; marks what is over 100 ms or 150 kB, and ends with 1 where something is. Ten million events need
-20 GB of disk on SQLite, 30 GB on PostgreSQL, and some twenty minutes each to be written.
+20 GB of disk on SQLite, 30 GB on PostgreSQL, and some four minutes each to be written.
 """
 
 import argparse

@@ -90,11 +90,15 @@ PEOPLE = (
 
 @dataclass
 class Furnished:
-    """The house while it is served. `pages`: for each pattern of a page, the path of one that can be seen."""
+    """The house while it is served. `pages`: for each pattern of a page, the path of one that can be seen.
+
+    `outside`: by their names, the paths of those that are seen before one has signed in.
+    """
 
     installation: Installation
     cookie: tuple[str, str]
     pages: Mapping[str, str]
+    outside: Mapping[str, str]
 
 
 @contextmanager
@@ -111,11 +115,12 @@ def furnished(folder: Path, database_url: str) -> Iterator[Furnished]:
         for email, device, _ in PEOPLE:
             _sign_in(installation, email, device)
         cookie = _operator(installation)
-        _happen(api)
+        invitation = _happen(api)
         [welcome, *_] = api("GET", f"/apps/{APP}/endpoints")["endpoints"]
         best = ("", f"/people/{PEOPLE[0][0]}", f"/endpoints/{welcome['id']}", "/runs", "/tasks/welcome_pack")
         first = ["/manager/account", *(f"/manager/apps/{APP}{each}" for each in best)]
-        yield Furnished(installation, cookie, _pages(installation, cookie, first))
+        outside = {"sign-in": "/manager/sign-in", "set-up": urlsplit(invitation).path}
+        yield Furnished(installation, cookie, _pages(installation, cookie, first), outside)
 
 
 class _Api:
@@ -174,8 +179,8 @@ def _sign_in(installation: Installation, email: str, device: str) -> None:
     _post(url, asked | proof | (named if device else {}))
 
 
-def _happen(api: _Api) -> None:
-    """What operators and apps have done since."""
+def _happen(api: _Api) -> str:
+    """What operators and apps have done since. The link by which somebody is invited."""
     of_app, ada, dana = f"/apps/{APP}", PEOPLE[0][0], PEOPLE[3][0]
     for number in range(1, 4):
         todo = {"id": f"todo-{number}", "title": f"Walk the field {number}", "done": number == 1}
@@ -187,7 +192,7 @@ def _happen(api: _Api) -> None:
     api("PUT", f"{of_app}/task-env/CRM_URL", {"value": "https://crm.example.com"})
     api("POST", f"{of_app}/users/{dana}/deactivation")
     api("POST", f"{of_app}/users/{ada}/enrollment-tokens", {})
-    api("POST", "/operators", {"email": "kim@example.com", "role": "support"})
+    return str(api("POST", "/operators", {"email": "kim@example.com", "role": "support"})["link"])
 
 
 def _operator(installation: Installation) -> tuple[str, str]:

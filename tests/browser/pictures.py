@@ -47,6 +47,10 @@ async def take(folder: Path, house: Furnished) -> set[Path]:
                     await opened.visit(path)
                     await opened.page.wait_for_timeout(SETTLED_MS)
                     taken.add(await picture_of(opened.page, folder / f"{name_of(pattern)}-{theme}.webp"))
+            async with tab(browser, house, theme=theme, signed_in=False) as opened:
+                for name, path in house.outside.items():
+                    await opened.visit(path)
+                    taken.add(await picture_of(opened.page, folder / f"house-{name}-{theme}.webp"))
         await browser.close()
     return taken
 

@@ -79,6 +79,7 @@ async def tab(
     width: int = WIDE,
     scripts: bool = True,
     axe: bool = False,
+    signed_in: bool = True,
 ) -> AsyncIterator[Tab]:
     """A tab in a browser that has never been here. `axe`: the content policy lets the checker in."""
     context = await browser.new_context(
@@ -89,7 +90,8 @@ async def tab(
         bypass_csp=axe,
     )
     name, value = house.cookie
-    await context.add_cookies([{"name": name, "value": value, "url": house.installation.url}])
+    if signed_in:
+        await context.add_cookies([{"name": name, "value": value, "url": house.installation.url}])
     if axe:
         await context.add_init_script(AXE)
     opened = Tab(await context.new_page())
@@ -126,6 +128,19 @@ async def test_no_page_has_a_violation(
             if violations:
                 found[pattern] = violations
     assert found == {}
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+async def test_ways_in_have_no_violation_and_fit_a_phone(
+    house: Furnished, browser: Browser, theme: Literal["light", "dark"]
+) -> None:
+    async with tab(browser, house, theme=theme, width=PHONE, axe=True, signed_in=False) as opened:
+        for path in house.outside.values():
+            await opened.visit(path)
+            assert await opened.page.locator("h1").count() == 1
+            assert await violations_on(opened.page) == []
+            assert await opened.page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+            assert opened.errors == []
 
 
 async def test_violation_would_be_found(house: Furnished, browser: Browser) -> None:
