@@ -2,13 +2,13 @@
 
 from starlette.responses import RedirectResponse, Response
 
-from admit.errors import AdmitError, Conflict, Forbidden, InvalidRequest, NotFound, Unavailable
+from admit.errors import AdmitError, Forbidden, NotFound, Unavailable
 from admit.operators import sessions
 from admit.operators.account import AGAIN
 from admit.storage.transaction import Transaction
-from admit.web.errors import answer_for, status_of
+from admit.web.errors import answer_for
 from admit.web.manager.browsers import browser_of
-from admit.web.manager.pages import Page, PageHandler, PageRoute, page
+from admit.web.manager.pages import Page, PageHandler, PageRoute, page, showing_refusals
 
 HERE = "/account"
 
@@ -85,25 +85,15 @@ def needs_fresh(handler: PageHandler, to: str) -> PageHandler:
 
 
 def _shown(handler: PageHandler) -> PageHandler:
-    """`handler`, whose refusals stand on the page."""
-
-    async def shown(page: Page) -> Response:
-        try:
-            return await handler(page)
-        except (InvalidRequest, Conflict, NotFound, Unavailable) as error:
-            return await _page(page, error)
-
-    return needs_fresh(shown, HERE)
+    return needs_fresh(showing_refusals(handler, _page, Unavailable), HERE)
 
 
 async def _page(page: Page, error: AdmitError | None = None) -> Response:
     operator = page.signed_in.operator
     listed = await page.gateway.db.read(lambda tx: sessions.list_sessions(tx, page.now, operator.operator_id))
-    if error is not None:
-        page.request.scope["code"] = error.code
     return page.render(
         "account.html",
-        200 if error is None else status_of(error),
+        page.status_of(error),
         operator=operator,
         passkeys=await page.gateway.account.passkeys(page.signed_in),
         sessions=[(each, browser_of(each.user_agent)) for each in listed],

@@ -12,12 +12,12 @@ from admit.accounts.app_settings import (
     AppSettings,
 )
 from admit.clock import DAY_MS
-from admit.errors import AdmitError, Conflict, InvalidRequest, NotFound
+from admit.errors import AdmitError, InvalidRequest
 from admit.web.admin_notices_api import LicenseWarning, NewNotice, NoticesView
 from admit.web.admin_settings_api import SettingsChange
 from admit.web.admin_types import AppView, Host, HostsView, NewName, NewSeats, Owner, SeatsView
 from admit.web.manager import seen
-from admit.web.manager.pages import Page, PageHandler, page
+from admit.web.manager.pages import Page, PageHandler, page, showing_refusals
 from admit.web.manager.toasts import Undo
 
 WhenFull = Literal["refuse", "eval"]
@@ -148,14 +148,7 @@ async def remove_owner(page: Page) -> Response:
 
 def _shown(section: str, handler: PageHandler) -> PageHandler:
     """`handler`, whose refusals stand in their section of the page."""
-
-    async def shown(page: Page) -> Response:
-        try:
-            return await handler(page)
-        except (InvalidRequest, Conflict, NotFound) as error:
-            return await _page(page, error, section)
-
-    return shown
+    return showing_refusals(handler, lambda page, error: _page(page, error, section))
 
 
 async def _page(page: Page, error: AdmitError | None = None, section: str = "") -> Response:
@@ -165,8 +158,6 @@ async def _page(page: Page, error: AdmitError | None = None, section: str = "") 
         page.get("/apps/{app}/notices", NoticesView),
     )
     typed = page.form if error is not None else None
-    if error is not None:
-        page.request.scope["code"] = error.code
 
     def value(of: str, name: str, stored: object) -> object:
         """What a field of the section `of` holds: what was typed, where it was refused."""
@@ -177,7 +168,7 @@ async def _page(page: Page, error: AdmitError | None = None, section: str = "") 
 
     return page.render(
         "app_settings.html",
-        200 if error is None else page.refused(error),
+        page.status_of(error),
         app=app,
         seen={"rules": seen.mark(_rules(app.settings)), "seats": seen.mark(_places(seats))},
         seats=seats,

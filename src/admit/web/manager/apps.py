@@ -67,12 +67,11 @@ def _form(page: Page, typed: dict[str, str], error: AdmitError | None = None) ->
     """The form as it was typed, and why it was refused, under the field that is to blame."""
     wrong = {}
     if error is not None:
-        page.request.scope["code"] = error.code
         of_owner = "owner" in error.message.lower() or "email" in error.message.lower()
         wrong["owner" if of_owner else "name"] = error.message
     return page.render(
         "app_new.html",
-        200 if error is None else page.refused(error),
+        page.status_of(error),
         typed=typed,
         wrong=wrong,
         public_url=page.gateway.settings.public_url,

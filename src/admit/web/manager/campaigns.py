@@ -67,7 +67,7 @@ async def _show(page: Page, refused: AdmitError | None = None, kind: str = "") -
     )
     return page.render(
         "endpoint_again.html",
-        status=200 if refused is None else page.refused(refused),
+        status=page.status_of(refused),
         endpoint=endpoint,
         figures=figures,
         name=hook_words.name_of(endpoint),

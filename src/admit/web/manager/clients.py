@@ -3,9 +3,9 @@
 from starlette.responses import Response
 
 from admit.accounts.clients import SCOPES
-from admit.errors import AdmitError, Conflict, InvalidRequest, NotFound
+from admit.errors import AdmitError
 from admit.web.admin_types import ClientSecret, ClientView, NewClient, Origin, OriginsView
-from admit.web.manager.pages import Page, PageHandler, page
+from admit.web.manager.pages import Page, PageHandler, page, showing_refusals
 from admit.web.manager.toasts import Undo
 
 ABOUT = {
@@ -66,15 +66,7 @@ async def disallow(page: Page) -> Response:
 
 
 def _shown(handler: PageHandler) -> PageHandler:
-    """`handler`, whose refusals stand on the page."""
-
-    async def shown(page: Page) -> Response:
-        try:
-            return await handler(page)
-        except (InvalidRequest, Conflict, NotFound) as error:
-            return await _page(page, error)
-
-    return shown
+    return showing_refusals(handler, _page)
 
 
 async def _page(page: Page, error: AdmitError | None = None, *, made: ClientSecret | None = None) -> Response:
@@ -84,11 +76,9 @@ async def _page(page: Page, error: AdmitError | None = None, *, made: ClientSecr
     )
     of_origins = page.request.url.path.endswith("/allow")
     typed = page.form if error is not None else None
-    if error is not None:
-        page.request.scope["code"] = error.code
     return page.render(
         "clients.html",
-        200 if error is None else page.refused(error),
+        page.status_of(error),
         clients=clients,
         origins=origins.origins,
         made=made,

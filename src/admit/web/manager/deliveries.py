@@ -71,7 +71,7 @@ async def _show_one(page: Page, refused: AdmitError | None = None) -> Response:
         endpoint = None
     return page.render(
         "delivery.html",
-        status=200 if refused is None else page.refused(refused),
+        status=page.status_of(refused),
         delivery=delivery,
         endpoint=endpoint,
         refused="" if refused is None else refused.message,

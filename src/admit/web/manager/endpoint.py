@@ -138,7 +138,7 @@ async def _show_secrets(page: Page, refused: AdmitError | None = None) -> Respon
     endpoint, figures = await with_figures(page)
     return page.render(
         "endpoint_secret.html",
-        status=200 if refused is None else page.refused(refused),
+        status=page.status_of(refused),
         **_head(endpoint, figures),
         overlaps=OVERLAPS,
         refused="" if refused is None else refused.message,
@@ -153,7 +153,7 @@ async def _show_test(
     )
     return page.render(
         "endpoint_test.html",
-        status=200 if refused is None else page.refused(refused),
+        status=page.status_of(refused),
         **_head(endpoint, figures),
         families=families_of(types.types),
         chosen=chosen,

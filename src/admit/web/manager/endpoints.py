@@ -83,7 +83,7 @@ async def show_form(
     )
     return page.render(
         "endpoint_form.html",
-        status=200 if refused is None else page.refused(refused),
+        status=page.status_of(refused),
         typed=typed,
         families=families_of(types.types),
         hooks=[(each.name, f"{each.name}, of {each.model}") for each in model.hooks],

@@ -81,7 +81,7 @@ async def _page(
     sentence = "" if refused is None else refused.message
     return page.render(
         "enrollment_links.html",
-        status=200 if refused is None else page.refused(refused),
+        status=page.status_of(refused),
         tabs=tabs(page),
         tab=TAB,
         app=app,

@@ -58,7 +58,7 @@ async def _show_one(page: Page, refused: AdmitError | None = None) -> Response:
         endpoints = [each for each in found.endpoints if each.format in ("thin", "full")]
     return page.render(
         "event_type.html",
-        status=200 if refused is None else page.refused(refused),
+        status=page.status_of(refused),
         type=shown,
         words=hook_words,
         endpoints=[

@@ -7,11 +7,12 @@ from typing import Any
 import msgspec
 from starlette.responses import Response, StreamingResponse
 
+from admit.accounts.people_files import Format
 from admit.clock import DAY_MS
 from admit.errors import InvalidRequest
 from admit.web import admission_files
 from admit.web.admin_types import AdmissionPage, AdmissionView, AppView
-from admit.web.admission_files import MEDIA_TYPES, Format
+from admit.web.admission_files import MEDIA_TYPES
 from admit.web.manager import live, words
 from admit.web.manager.pages import Page, page
 from admit.web.manager.policy import tabs, ways_of
@@ -50,7 +51,7 @@ async def show(page: Page) -> Response:
         found, refused = AdmissionPage(admissions=[], before=None), error
     return page.render(
         "ledger.html",
-        status=200 if refused is None else page.refused(refused),
+        status=page.status_of(refused),
         tabs=tabs(page),
         tab=TAB,
         filters=filters,

@@ -90,7 +90,7 @@ async def _page(
     mail = await page.get("/apps/{app}/mail", MailView)
     return page.render(
         "mail.html",
-        status=200 if refused is None else page.refused(refused),
+        status=page.status_of(refused),
         tabs=tabs(page),
         tab=TAB,
         mail=mail,

@@ -90,7 +90,7 @@ async def _page(
     rendered, problem = await _rendered(page, NewTemplates(**shown))
     response = page.render(
         TEMPLATE,
-        status=200 if refused is None else page.refused(refused),
+        status=page.status_of(refused),
         tabs=tabs(page),
         tab=TAB,
         own=words.own,

@@ -88,7 +88,7 @@ async def _show(
     wrong = bool(checked and checked.problems)
     return page.render(
         "model.html",
-        status=page.refused(refused) if refused else 400 if wrong and page.route.path == MODEL else 200,
+        status=page.status_of(refused) if refused else 400 if wrong and page.route.path == MODEL else 200,
         model=model,
         seen=seen.mark(model.version),
         source=(model.source or EXAMPLE) if source is None else source,

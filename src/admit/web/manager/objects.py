@@ -67,7 +67,7 @@ async def _show(page: Page, refused: AdmitError | None = None) -> Response:
     now = pretty_json(found.value)
     return page.render(
         "object.html",
-        status=200 if refused is None else page.refused(refused),
+        status=page.status_of(refused),
         object=found,
         typed=page.form.verbatim("value") if posted else now,
         now=now if isinstance(refused, Conflict) else "",

@@ -2,13 +2,13 @@
 
 from starlette.responses import Response
 
-from admit.errors import AdmitError, Conflict, InvalidRequest, NotFound
+from admit.errors import AdmitError
 from admit.operators.account import require_recent
 from admit.operators.people import parse_role
 from admit.operators.roles import ROLES
 from admit.web.manager.account import needs_fresh
 from admit.web.manager.browsers import browser_of
-from admit.web.manager.pages import Page, PageHandler, PageRoute, page
+from admit.web.manager.pages import Page, PageHandler, PageRoute, page, showing_refusals
 from admit.web.manager.toasts import Undo
 from admit.web.operator_types import (
     NewOperator,
@@ -80,15 +80,7 @@ async def end_session(page: Page) -> Response:
 
 
 def _shown(handler: PageHandler) -> PageHandler:
-    """`handler`, whose refusals stand on the page."""
-
-    async def shown(page: Page) -> Response:
-        try:
-            return await handler(page)
-        except (InvalidRequest, Conflict, NotFound) as error:
-            return await _page(page, error)
-
-    return needs_fresh(shown, HERE)
+    return needs_fresh(showing_refusals(handler, _page), HERE)
 
 
 async def _page(page: Page, error: AdmitError | None = None, *, made: OperatorLink | None = None) -> Response:
@@ -96,11 +88,9 @@ async def _page(page: Page, error: AdmitError | None = None, *, made: OperatorLi
         page.get("/operators", list[OperatorView]),
         page.get("/operator-sessions", list[OperatorSessionView]),
     )
-    if error is not None:
-        page.request.scope["code"] = error.code
     return page.render(
         "operators.html",
-        200 if error is None else page.refused(error),
+        page.status_of(error),
         operators=operators,
         sessions=[(each, browser_of(each.user_agent)) for each in sessions],
         made=made,

@@ -10,7 +10,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
-from admit.errors import AdmitError
+from admit.errors import AdmitError, Conflict, InvalidRequest, NotFound
 from admit.gateway import Gateway
 from admit.operators.sessions import SignedIn
 from admit.operators.tokens import OperatorToken
@@ -54,6 +54,22 @@ class PageRoute(msgspec.Struct, frozen=True, kw_only=True):
 def page(method: Literal["GET", "POST"], path: str, handler: PageHandler, **settings: Any) -> PageRoute:
     """A page for operators who have signed in."""
     return PageRoute(method=method, path=path, handler=handler, **settings)
+
+
+def showing_refusals(
+    handler: PageHandler, show: Callable[["Page", AdmitError], Awaitable[Response]], *more: type[AdmitError]
+) -> PageHandler:
+    """`handler`, whose refusals `show` puts on the page: of what was typed, of what is in its way or gone,
+    and of `more` kinds."""
+    kinds: tuple[type[AdmitError], ...] = (InvalidRequest, Conflict, NotFound, *more)
+
+    async def shown(page: Page) -> Response:
+        try:
+            return await handler(page)
+        except kinds as error:
+            return await show(page, error)
+
+    return shown
 
 
 class House(msgspec.Struct, frozen=True):
@@ -212,9 +228,12 @@ class Page:
         )
         return response
 
-    def refused(self, error: AdmitError) -> int:
-        """The status of a page that shows why a form was refused."""
-        return status_of(error)
+    def status_of(self, refused: AdmitError | None) -> int:
+        """The status of a page that shows why a form was refused, whose code the log then tells; else 200."""
+        if refused is None:
+            return 200
+        self.request.scope["code"] = refused.code
+        return status_of(refused)
 
     def stream(self, source: AsyncIterator[tuple[str, str] | tuple[str, str, str]]) -> Response:
         """Server-sent events: a type and a text, and what the browser sends as Last-Event-ID when it comes

@@ -182,7 +182,7 @@ async def _new(page: Page, typed: Mapping[str, str], refused: AdmitError | None 
     usual = {"user_id": "", "type": "prod", "eval_days": "", "valid_until": "", "data": ""}
     return page.render(
         "person_new.html",
-        status=200 if refused is None else page.refused(refused),
+        status=page.status_of(refused),
         app=app,
         typed=usual | dict(typed),
         problem="" if refused is None else without_entry(refused.message),

@@ -160,7 +160,7 @@ async def portion(page: Page) -> Response:
 def _page(page: Page, refused: AdmitError | None = None, text: str = "") -> Response:
     return page.render(
         "people_import.html",
-        status=200 if refused is None else page.refused(refused),
+        status=page.status_of(refused),
         columns=COLUMNS,
         problem="" if refused is None else refused.message,
         text=text,

@@ -50,7 +50,7 @@ async def change_standing(page: Page) -> Response:
             await page.send("PUT", path, UserWithSessions, DeviceLimit(devices_max=limit), user_id=user_id)
     except (InvalidRequest, Conflict) as error:
         given = {"standing": typed, "problems": {"standing": without_entry(error.message)}}
-        return await person_page.render(page, page.refused(error), **given)
+        return await person_page.render(page, page.status_of(error), **given)
     if not changed:
         return page.go(_here(page))
     fields = {name: before[name] for name in FIELDS} | await _seen(page)
@@ -71,7 +71,7 @@ async def change_data(page: Page) -> Response:
         await page.send("POST", "/apps/{app}/users", Ok, [change])
     except (InvalidRequest, Conflict) as error:
         given = {"data": page.form.verbatim("data"), "problems": {"data": without_entry(error.message)}}
-        return await person_page.render(page, page.refused(error), **given)
+        return await person_page.render(page, page.status_of(error), **given)
     former = bytes(person.data).decode()
     small = len(former) <= UNDO_BYTES_MAX
     fields = {"data": "" if former == "null" else former} | await _seen(page)
@@ -156,7 +156,7 @@ async def delete(page: Page) -> Response:
     user_id = page.param("user_id")
     if page.form.text("confirm") != user_id:
         wrong = InvalidRequest("What was typed is not the user ID. Nothing was deleted.")
-        return await person_page.render(page, page.refused(wrong), problems={"delete": wrong.message})
+        return await person_page.render(page, page.status_of(wrong), problems={"delete": wrong.message})
     await page.send("DELETE", "/apps/{app}/users/{user_id}", NoneType, user_id=user_id)
     return page.done(page.here("people"), f"{user_id} is deleted.")
 

@@ -190,7 +190,7 @@ def _render(
 ) -> Response:
     return page.render(
         "policy.html",
-        status=status if refused is None else page.refused(refused),
+        status=status if refused is None else page.status_of(refused),
         tabs=tabs(page),
         tab=TAB,
         rule=rule,

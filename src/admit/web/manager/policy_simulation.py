@@ -32,7 +32,7 @@ async def show(page: Page) -> Response:
     failed = refused or (InvalidRequest(wrong) if wrong else None)
     return page.render(
         "policy_simulation.html",
-        status=200 if failed is None else page.refused(failed),
+        status=page.status_of(failed),
         tabs=tabs(page),
         tab=TAB,
         app=app,

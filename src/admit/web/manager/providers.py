@@ -163,7 +163,7 @@ async def _new(
     callback = f"{app.database_url}/oauth/callback/{name or kind}"
     return page.render(
         "provider_new.html",
-        status=200 if refused is None else page.refused(refused),
+        status=page.status_of(refused),
         name=name,
         callback=callback,
         **_form_values(page, kind, shown, refused),
@@ -180,7 +180,7 @@ async def _one(
 ) -> Response:
     return page.render(
         FORM,
-        status=200 if refused is None else page.refused(refused),
+        status=page.status_of(refused),
         provider=provider,
         seen=seen.mark(provider_forms.of_provider(provider)),
         found=found,

@@ -117,7 +117,7 @@ async def _show(page: Page, refused: AdmitError | None = None) -> Response:
     counts = await page.together(*(_count(page, each.name) for each in shown))
     return page.render(
         "tables.html",
-        status=200 if refused is None else page.refused(refused),
+        status=page.status_of(refused),
         tables=list(zip(shown, counts, strict=True)),
         total=len(tables),
         first=page.here("data") if after else "",
@@ -150,7 +150,7 @@ async def _show_table(page: Page, wrong: AdmitError | None = None) -> Response:
     values = [each.value for each in found.objects]
     return page.render(
         "table.html",
-        status=page.refused(wrong) if wrong else 400 if refused else 200,
+        status=page.status_of(wrong) if wrong else 400 if refused else 200,
         table=known,
         objects=list(zip(found.objects, map(_short, map(bytes, values)), strict=True)),
         asked=asked,
@@ -167,7 +167,7 @@ def _show_new(page: Page, refused: AdmitError | None = None) -> Response:
     posted = page.request.method == "POST"
     return page.render(
         "object_new.html",
-        status=200 if refused is None else page.refused(refused),
+        status=page.status_of(refused),
         table=page.param("table"),
         realm=page.form.text("realm") if posted else page.query("realm"),
         key=page.form.text("key") if posted else "",

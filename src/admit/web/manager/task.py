@@ -108,7 +108,7 @@ async def _show(
     typed = _typed(page, example)
     return page.render(
         "task.html",
-        status=200 if refused is None else page.refused(refused),
+        status=page.status_of(refused),
         task=task,
         runs=runs.runs,
         more=runs.before,

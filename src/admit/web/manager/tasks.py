@@ -59,7 +59,7 @@ async def _show(page: Page, refused: AdmitError | None = None) -> Response:
     live = [each for each in found.tasks if each.state != "gone"]
     return page.render(
         "tasks.html",
-        status=200 if refused is None else page.refused(refused),
+        status=page.status_of(refused),
         groups=[
             (heading, help_, of_kind)
             for kind, heading, help_ in task_words.KINDS
@@ -78,7 +78,7 @@ async def _show_variables(page: Page, refused: AdmitError | None = None, name: s
     asked = sorted({wanted for task in tasks.tasks if task.state != "gone" for wanted in task.env} - known)
     return page.render(
         "task_env.html",
-        status=200 if refused is None else page.refused(refused),
+        status=page.status_of(refused),
         variables=variables,
         missing=[(each, [task.name for task in tasks.tasks if each in task.env]) for each in asked],
         refused="" if refused is None else refused.message,

@@ -2,12 +2,12 @@
 
 from starlette.responses import Response
 
-from admit.errors import AdmitError, Conflict, Forbidden, InvalidRequest, NotFound
+from admit.errors import AdmitError, Forbidden, InvalidRequest
 from admit.operators.account import AGAIN, require_recent
 from admit.operators.roles import SCOPES
 from admit.web.admin_types import AppView, NewToken, TokenSecret, TokenView
 from admit.web.manager.account import needs_fresh
-from admit.web.manager.pages import Page, PageHandler, page
+from admit.web.manager.pages import Page, PageHandler, page, showing_refusals
 
 DAY_SECONDS = 86_400
 ENDS = {"30": "In 30 days", "90": "In 90 days", "365": "In a year", "": "When it is revoked"}
@@ -57,17 +57,13 @@ async def revoke(page: Page) -> Response:
 
 
 def _shown(handler: PageHandler) -> PageHandler:
-    """`handler`, whose refusals stand on the page."""
+    return needs_fresh(showing_refusals(handler, _refused, Forbidden), "/tokens")
 
-    async def shown(page: Page) -> Response:
-        try:
-            return await handler(page)
-        except (InvalidRequest, Conflict, NotFound, Forbidden) as error:
-            if isinstance(error, Forbidden) and (error.code == AGAIN or not page.may("tokens:read")):
-                raise
-            return await _page(page, error)
 
-    return needs_fresh(shown, "/tokens")
+async def _refused(page: Page, error: AdmitError) -> Response:
+    if isinstance(error, Forbidden) and (error.code == AGAIN or not page.may("tokens:read")):
+        raise error
+    return await _page(page, error)
 
 
 async def _page(page: Page, error: AdmitError | None = None, *, made: TokenSecret | None = None) -> Response:
@@ -75,12 +71,10 @@ async def _page(page: Page, error: AdmitError | None = None, *, made: TokenSecre
         page.get("/tokens", list[TokenView]), page.get("/apps", list[AppView], {"limit": APPS_MAX})
     )
     typed = page.form if error is not None else None
-    if error is not None:
-        page.request.scope["code"] = error.code
     living = [each for each in tokens if each.revoked_at is None and not _is_over(each, page.now)]
     return page.render(
         "tokens.html",
-        200 if error is None else page.refused(error),
+        page.status_of(error),
         living=living,
         ended=[each for each in tokens if each not in living][:50],
         apps=[each.name for each in apps],
