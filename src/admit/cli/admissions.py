@@ -2,15 +2,15 @@
 
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 
 import msgspec
 import typer
 
 from admit import clock
-from admit.cli.command import AppName, Refusal, Terminal, Yes, command, duration_option, group
+from admit.cli.command import AppName, Terminal, Yes, command, duration_option, group
 from admit.cli.connection import target
+from admit.cli.export_files import ExportFile, ExportFormat, Format, format_to_write, personal_file
 from admit.cli.output import Column
 from admit.cli.values import moment
 
@@ -25,7 +25,6 @@ admissions = group(
 
 PAGE_SIZE = 500
 
-Format = Literal["csv", "jsonl"]
 Filters = dict[str, str | int | None]
 
 User = Annotated[str | None, typer.Option(metavar="USER_ID", help="Only of this person.", show_default=False)]
@@ -124,18 +123,8 @@ def show(
 def export(
     terminal: Terminal,
     app: AppName,
-    file: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="FILE", dir_okay=False, help="The file; stdout by default.", show_default=False
-        ),
-    ] = None,
-    format: Annotated[
-        Format | None,
-        typer.Option(
-            help="The format, where the ending of FILE does not tell; jsonl on stdout.", show_default=False
-        ),
-    ] = None,
+    file: ExportFile = None,
+    format: ExportFormat = None,
     user: User = None,
     search: Search = None,
     way_in: Way = None,
@@ -148,15 +137,11 @@ def export(
 
     In CSV, a text that a spreadsheet would run as a formula is led by an apostrophe.
     """
-    from admit.cli.user_export import personal_file
-
     found = _pages(terminal, app, _filters(user, search, way_in, verdict, code, since))
     if file is None:
         _write(sys.stdout, format or "jsonl", found)
         return
-    chosen = _format(file, format)
-    if file.exists():
-        terminal.confirm(f"{file} is replaced.", yes=yes)
+    chosen = format_to_write(terminal, file, format, yes=yes)
     with personal_file(file) as stream:
         number = _write(stream, chosen, found)
     terminal.out.done(
@@ -173,14 +158,6 @@ def _write(stream: TextIO, format_: Format, pages: Iterator[list["AdmissionView"
         stream.write(admission_files.lines(page, format_))
         number += len(page)
     return number
-
-
-def _format(file: Path, given: Format | None) -> Format:
-    from admit.accounts.people_files import format_of
-
-    if (format_ := given or format_of(file.name)) is None:
-        raise Refusal(f"{file} ends neither in .csv nor in .jsonl. Add --format csv or --format jsonl.", 2)
-    return format_
 
 
 def _reason(admission: "AdmissionView") -> str:

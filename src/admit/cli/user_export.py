@@ -1,16 +1,13 @@
 """What `admit user export` does: all people of an app, page by page, as CSV or JSON lines."""
 
-import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from admit.accounts.people_files import Format, write_people
+from admit.accounts.people_files import write_people
+from admit.cli.export_files import Format, personal_file
 from admit.web.people_replies import Person, line_of
-
-PERSONAL = 0o600
 
 
 def export_to(stream: TextIO, format_: Format, people: Iterable[Person]) -> int:
@@ -24,16 +21,6 @@ def export_file(path: Path, format_: Format, people: Iterable[Person]) -> int:
     """Writes `people` to a file that nobody else may read. It is there once it is whole."""
     with personal_file(path) as stream:
         return export_to(stream, format_, people)
-
-
-@contextmanager
-def personal_file(path: Path) -> Iterator[TextIO]:
-    """A file to write that nobody else may read. It is there once the block has ended well."""
-    part = path.with_name(path.name + ".part")
-    opened = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PERSONAL)
-    with os.fdopen(opened, "w", encoding="utf-8", newline="") as stream:
-        yield stream
-    os.replace(part, path)
 
 
 class _Counted:

@@ -9,6 +9,7 @@ import typer
 
 from admit.cli.command import AppName, Refusal, Terminal, Yes, command, group
 from admit.cli.connection import target
+from admit.cli.export_files import ExportFile, ExportFormat, Format, format_of_file, format_to_write
 from admit.cli.output import Column
 from admit.cli.values import moment
 
@@ -23,7 +24,6 @@ APP_LIMIT, NO_LIMIT = "app", "none"
 UserId = Annotated[str, typer.Argument(metavar="USER_ID", help="The userId.", show_default=False)]
 
 
-Format = Literal["csv", "jsonl"]
 Type = Literal["eval", "prod", "demo"]
 Sort = Literal[
     "created", "updated", "lastLogin", "validUntil", "evalDaysLeft", "userId", "type", "displayName"
@@ -215,7 +215,7 @@ def import_users(
     from admit.cli.user_import import import_file, try_file
 
     carry_out = try_file if dry_run else import_file
-    done = carry_out(terminal, app, file, _format(file, format))
+    done = carry_out(terminal, app, file, format_of_file(file, format))
     verb = "would be " if done.dry_run else ""
     terminal.out.one(
         done,
@@ -234,18 +234,8 @@ def import_users(
 def export_users(
     terminal: Terminal,
     app: AppName,
-    file: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="FILE", dir_okay=False, help="The file; stdout by default.", show_default=False
-        ),
-    ] = None,
-    format: Annotated[
-        Format | None,
-        typer.Option(
-            help="The format, where the ending of FILE does not tell; jsonl on stdout.", show_default=False
-        ),
-    ] = None,
+    file: ExportFile = None,
+    format: ExportFormat = None,
     yes: Yes = False,
 ) -> None:
     """Writes all people of an app as CSV, or as JSON lines: what `admit user import` reads.
@@ -258,10 +248,7 @@ def export_users(
     if file is None:
         export_to(sys.stdout, format or "jsonl", people)
         return
-    chosen = _format(file, format)
-    if file.exists():
-        terminal.confirm(f"{file} is replaced.", yes=yes)
-    number = export_file(file, chosen, people)
+    number = export_file(file, format_to_write(terminal, file, format, yes=yes), people)
     terminal.out.done({"app": app, "file": str(file), "users": number}, f"{number} people are in {file}.")
 
 
@@ -292,14 +279,6 @@ def _devices_text(devices_max: int | None) -> str:
             return "one device"
         case _:
             return f"{devices_max} devices"
-
-
-def _format(file: Path, given: Format | None) -> Format:
-    from admit.accounts.people_files import format_of
-
-    if (format_ := given or format_of(file.name)) is None:
-        raise Refusal(f"{file} ends neither in .csv nor in .jsonl. Add --format csv or --format jsonl.", 2)
-    return format_
 
 
 def pages(

@@ -3,15 +3,12 @@
 import csv
 import io
 from collections.abc import Sequence
-from typing import Literal
 
 import msgspec
 
-from admit.accounts.people_files import cell
+from admit.accounts.people_files import Format, cell
 from admit.clock import iso_date
 from admit.web.admin_types import AdmissionView
-
-Format = Literal["csv", "jsonl"]
 
 COLUMNS = AdmissionView.__struct_fields__
 TIMES = frozenset({"opened_at", "settled_at"})
