@@ -3,6 +3,8 @@
 import contextlib
 import re
 import shlex
+import threading
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +16,8 @@ from markupsafe import Markup, escape
 from admit.web.manager import words
 from admit.web.manager.assets import Assets
 
+READING_REST_SECONDS = 0.01
+"""Between two templates, so that requests have the interpreter."""
 JSON_INDENT = 2
 # What strangers have stored, or answered, is shown on pages too: a megabyte of brackets would grow to a
 # gigabyte of spaces, and marks around each number of a list take seconds.
@@ -29,7 +33,7 @@ _STEPS = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
 
 
 class Renderer:
-    """All templates, read once."""
+    """All templates, each read and compiled once, which takes some 10 ms."""
 
     def __init__(self, assets: Assets) -> None:
         environment = jinja2.Environment(
@@ -55,16 +59,26 @@ class Renderer:
         # Every template, and every block that is rendered alone, has the parts at hand without an import.
         environment.globals["part"] = environment.get_template("parts.html").module
         self._environment = environment
+        self._others_read = False
         self.asset = assets.address
 
     def page(self, template: str, values: Mapping[str, Any]) -> str:
-        """A whole page."""
-        return self._environment.get_template(template).render(values)
+        """A whole page. Behind the first one all other templates are read: its operator goes on to them."""
+        html = self._environment.get_template(template).render(values)
+        if not self._others_read:
+            self._others_read = True
+            threading.Thread(target=self._read_all, name="admit-templates", daemon=True).start()
+        return html
 
     def block(self, template: str, block: str, values: Mapping[str, Any]) -> str:
         """One block of a template, as htmx puts it in place of what is there."""
         found = self._environment.get_template(template)
         return "".join(found.blocks[block](found.new_context(dict(values))))
+
+    def _read_all(self) -> None:
+        for name in self._environment.list_templates():
+            self._environment.get_template(name)
+            time.sleep(READING_REST_SECONDS)
 
 
 def shell_words(*given: object) -> str:
