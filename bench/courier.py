@@ -34,7 +34,7 @@ from admit.jobs.tables import jobs
 from admit.outbound import signing
 from admit.storage.transaction import Transaction
 from admit.web.logs import configure_logs_for_good
-from admit.web.server import spare_the_collector
+from admit.web.server import tune_the_interpreter
 from admit.webhooks import endpoints
 from admit.webhooks.endpoint_settings import SettingsChange
 
@@ -89,7 +89,7 @@ async def deliver(url: str) -> None:
     """Delivers what there is, and what standard input asks to be recorded."""
     gateway = await Gateway.open(settings_of(url), serve_address="http://127.0.0.1:1")
     app = await gateway.directory.app("bench")
-    spare_the_collector()
+    tune_the_interpreter()
     print("ready", flush=True)
     while (line := await asyncio.to_thread(sys.stdin.readline)).strip() not in ("", "stop"):
         _, per_second, seconds = line.split()
@@ -157,7 +157,7 @@ async def post(ports: Sequence[int]) -> None:
     }
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
-        spare_the_collector()
+        tune_the_interpreter()
         print("ready", flush=True)
         while line := await asyncio.to_thread(sys.stdin.readline):
             left = iter(range(int(line)))

@@ -33,7 +33,7 @@ from admit.jobs.tables import jobs
 from admit.storage.transaction import Transaction
 from admit.task.wire import LENGTH
 from admit.web.logs import configure_logs_for_good
-from admit.web.server import spare_the_collector
+from admit.web.server import tune_the_interpreter
 
 PIECE = 200
 FRAME_BYTES = 1_200
@@ -85,7 +85,7 @@ def _record(tx: Transaction, app_id: str, count: int) -> None:
 async def run(url: str, tasks: str) -> None:
     """Runs what there is."""
     gateway = await Gateway.open(settings_of(url, tasks), serve_address="http://127.0.0.1:1")
-    spare_the_collector()
+    tune_the_interpreter()
     print("ready", flush=True)
     while (await asyncio.to_thread(sys.stdin.readline)).strip() not in ("", "stop"):
         print(await gateway.db.read(lambda tx: tx.execute(DONE).scalar_one()), flush=True)
