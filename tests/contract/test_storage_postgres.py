@@ -4,11 +4,13 @@ import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 import psycopg
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import Text, bindparam, func, select, text
+from sqlalchemy.dialects.postgresql import insert
 
 from admit import clock
 from admit.errors import AdmitError, StorageUnavailable
@@ -16,6 +18,8 @@ from admit.storage import listen, postgres, transaction, writer
 from admit.storage.database import Database
 from admit.storage.migrate import migrate
 from admit.storage.postgres import writers
+from admit.storage.rows import Insertion
+from admit.storage.sending import SendingConnection
 from admit.storage.transaction import Transaction
 from tests.contract.notes import (
     RAISE,
@@ -24,6 +28,7 @@ from tests.contract.notes import (
     count_notes,
     hold_writer,
     make_notes,
+    notes,
     settled,
     value_of,
 )
@@ -33,6 +38,7 @@ from tests.postgres_proxy import Proxy
 T = TypeVar("T")
 
 BACKEND = select(func.pg_backend_pid())
+NOTE = Insertion(insert(notes))
 
 
 @pytest.fixture
@@ -397,6 +403,45 @@ async def _hearing(database: Database) -> None:
     assert database.listener is not None
     await asyncio.to_thread(database.listener.hears.wait, 10)
     await settled()
+
+
+@pytest.mark.parametrize(("megabytes", "times"), [(30, 1), (1, 40)])
+async def test_more_than_the_kernel_takes_at_once_goes_to_and_fro(
+    database: Database, megabytes: int, times: int
+) -> None:
+    """What was not sent yet is sent before anything is waited for, and what comes meanwhile is taken."""
+    echo = select(bindparam("words", type_=Text))
+    words = "a" * (megabytes << 20)
+
+    def unit(tx: Transaction) -> bool:
+        answers = tx.rows_of_each([(echo, {"words": words})] * times)
+        return [list(map(tuple, rows)) for rows in answers] == [[(words,)]] * times
+
+    async with asyncio.timeout(20):
+        assert await database.write(unit)
+
+
+async def test_sending_costs_the_writer_no_wait(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[int] = [0]
+    wait = psycopg.Connection.wait
+
+    def counted(self: psycopg.Connection[Any], *arguments: Any, **options: Any) -> Any:
+        waits[-1] += isinstance(self, SendingConnection)
+        return wait(self, *arguments, **options)
+
+    monkeypatch.setattr(psycopg.Connection, "wait", counted)
+    for several in (1, 2, 9):
+        await database.write(partial(_add_one_by_one, names=[f"{several}/{n}" for n in range(several)]))
+        waits.append(0)
+
+    assert waits[1:3] == [waits[1]] * 2
+    assert 0 < waits[1] <= 4, "for the beginning, what was not awaited, the mark and the commit"
+    assert len(await database.read(all_notes)) == 12
+
+
+def _add_one_by_one(tx: Transaction, names: list[str]) -> None:
+    for name in names:
+        tx.write(NOTE, [(name, 0)])
 
 
 async def test_signals_reach_other_processes_once_and_soon(database: Database, postgres_url: str) -> None:

@@ -22,6 +22,7 @@ from sqlalchemy.sql import bindparam
 from admit import clock
 from admit.storage import notices
 from admit.storage.schema import metadata, moment, number, text
+from admit.storage.sending import SendingConnection
 from admit.storage.transaction import Signal, Transaction
 from admit.storage.watchdog import Guard, Watchdog
 from admit.storage.work import Fault
@@ -94,6 +95,7 @@ class PostgresEngine:
         self._watchdog = watchdog
         self._writer = create_engine(target, isolation_level="READ COMMITTED", **common)
         self._reader = create_engine(target, isolation_level="REPEATABLE READ", **common)
+        event.listen(self._writer, "do_connect", _connect_writer)
         event.listen(self._writer, "do_execute", self._execute)
         event.listen(self._writer, "do_executemany", self._execute_many)
         event.listen(self._writer, "close", self._leave_pipeline)
@@ -279,6 +281,12 @@ def _setting(settings: Mapping[str, int | str], *, locally: bool) -> str:
     """A statement that puts `settings` in force for this transaction, or for the session."""
     calls = (f"set_config('{name}', '{value}', {str(locally).lower()})" for name, value in settings.items())
     return f"SELECT {', '.join(calls)}"
+
+
+def _connect_writer(
+    _dialect: Any, _record: Any, arguments: Sequence[Any], options: Mapping[str, Any]
+) -> SendingConnection:
+    return SendingConnection.connect(*arguments, **options)
 
 
 def _forbid_writing(connection: psycopg.Connection[Any], record: Any) -> None:
