@@ -24,15 +24,23 @@ class SendingConnection(psycopg.Connection[tuple[Any, ...]]):
         steps: Steps[T] = gen
         try:
             asked = next(steps)
-            while asked == Wait.RW and self.pgconn.flush() == 0:
+            while asked == Wait.RW and self._has_sent():
                 asked = steps.send(Ready.W)
         except StopIteration as end:
             result: T = end.value
         else:
             result = super().wait(_resumed(steps, asked), *arguments, **options)
-        if self.pgconn.flush():
+        if not self._has_sent():
             super().wait(generators.send(self.pgconn))
         return result
+
+    def _has_sent(self) -> bool:
+        """Whether the kernel has taken everything; of a connection that was lost, too: psycopg finds that at its
+        own next step, and puts it in order."""
+        try:
+            return self.pgconn.flush() == 0
+        except psycopg.OperationalError:
+            return True
 
 
 def _resumed(steps: Steps[T], asked: Any) -> PQGen[T]:
