@@ -35,8 +35,8 @@ class SendingConnection(psycopg.Connection[tuple[Any, ...]]):
         return result
 
     def _has_sent(self) -> bool:
-        """Whether the kernel has taken everything; of a connection that was lost, too: psycopg finds that at its
-        own next step, and puts it in order."""
+        """Whether the kernel has taken everything. True of a lost connection, too: psycopg's own next step
+        finds that and closes it."""
         try:
             return self.pgconn.flush() == 0
         except psycopg.OperationalError:
