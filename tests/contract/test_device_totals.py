@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from admit.accounts import device_totals
+from admit.accounts import counting, device_totals
 from admit.accounts.device_totals import DeviceTotals
 from admit.storage.transaction import Transaction
 from tests.contract.served import Served
@@ -38,7 +38,7 @@ async def test_all_are_counted_however_large_the_pieces(
     served: Served, totals: DeviceTotals, monkeypatch: pytest.MonkeyPatch, piece: int
 ) -> None:
     monkeypatch.setattr(device_totals, "PIECE_USERS", piece)
-    monkeypatch.setattr(device_totals, "FIRST_SECONDS_MAX", 10.0)
+    monkeypatch.setattr(counting, "FIRST_SECONDS_MAX", 10.0)
     app = await served.app()
     for number in range(PEOPLE):
         await signed_in(served, f"p{number}@example.com")
@@ -71,7 +71,7 @@ async def test_only_who_comes_soon_after_its_beginning_waits_for_a_long_count(
     totals = DeviceTotals(served.gateway.db, served.hands, monotonic=watch)
     try:
         assert await totals.seen(app.app_id, 7) is None
-        monkeypatch.setattr(device_totals, "FIRST_SECONDS_MAX", 60.0)
+        monkeypatch.setattr(counting, "FIRST_SECONDS_MAX", 60.0)
         watch.at = 61.0
         async with asyncio.timeout(10):
             assert await totals.seen(app.app_id, 7) is None

@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import sqlite3
+import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import product
@@ -13,7 +14,7 @@ import msgspec
 import pytest
 from sqlalchemy import Executable
 
-from admit.accounts import session_pages, tables, user_session_pages, user_totals
+from admit.accounts import counting, session_pages, tables, user_session_pages, user_totals
 from admit.accounts.session_pages import Page, Which
 from admit.accounts.sessions import Session
 from admit.accounts.user_session_pages import Holder, HolderPage, WhichUsers
@@ -448,10 +449,42 @@ async def test_many_users_are_counted_once_for_all_and_again_when_it_is_time(
     assert countings == 1
     seconds = user_totals.GOOD_SECONDS
     assert await totals.of(APP) == Total(10, 2)  # nobody waits for the new number
-    await totals._counting[APP]
+    await totals._countings.begin(APP)
     assert await totals.of(APP) == Total(11, 2)
     assert countings == 2
     await totals.close()
+
+
+async def test_whoever_cannot_wait_is_told_of_many_users_when_they_are_counted(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(user_totals, "EXACT_MAX", 5)
+    may_go_on = threading.Event()
+    count_piece = user_totals._count_piece
+
+    def slowly(tx: Transaction, *, app_id: str, after: str) -> tuple[int, str]:
+        may_go_on.wait(30)
+        return count_piece(tx, app_id=app_id, after=after)
+
+    monkeypatch.setattr(user_totals, "_count_piece", slowly)
+    seconds = 0.0
+    totals = UserTotals(database, monotonic=lambda: seconds)
+    await move_in(database, *crowd(4))
+    try:
+        assert await totals.soon(APP) == Total(4, 1)
+        await move_in(database, *crowd(10)[4:])
+        assert await totals.soon(APP) is None
+        monkeypatch.setattr(counting, "FIRST_SECONDS_MAX", 60.0)
+        seconds = 61.0
+        async with asyncio.timeout(10):
+            assert await totals.soon(APP) is None
+        seconds = 59.0
+        waiting = asyncio.create_task(totals.soon(APP))
+        may_go_on.set()
+        assert await waiting == Total(10, 2)
+    finally:
+        may_go_on.set()
+        await totals.close()
 
 
 async def test_while_the_database_is_away_the_last_total_is_told(

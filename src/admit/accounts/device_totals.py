@@ -4,26 +4,20 @@ A device says that it is there by every refresh and sync, which is written in ba
 would make each of these writes dearer; to read them all once in a while costs a little of one reader.
 """
 
-import asyncio
 import time
 from collections.abc import Callable
 from functools import partial
 
 import msgspec
-import structlog
 from sqlalchemy import BigInteger, Text, bindparam, case, func, select
 
+from admit.accounts.counting import FIRST_SECONDS_MAX, REST_PER_COUNTING, Countings
 from admit.accounts.tables import sessions, users
 from admit.clock import DAY_MS, Clock
-from admit.errors import AdmitError
 from admit.storage.database import Database
 from admit.storage.transaction import Transaction
 
 GOOD_SECONDS = 30.0
-REST_PER_COUNTING = 20
-"""For every second of counting it rests for so many."""
-FIRST_SECONDS_MAX = 0.05
-"""How long after its begin anybody waits for the first count: a small app is counted by then."""
 PIECE_USERS = 5_000
 
 _AFTER = bindparam("after", type_=Text)
@@ -49,8 +43,6 @@ COUNT_PIECE = select(
 )
 BEHIND_ALL = "~"
 
-log = structlog.get_logger("admit.accounts")
-
 Key = tuple[str, int]
 """An app_id, and how many days back."""
 
@@ -58,11 +50,6 @@ Key = tuple[str, int]
 class _Counted(msgspec.Struct, frozen=True):
     devices: int
     good_until: float
-
-
-class _Counting(msgspec.Struct, frozen=True):
-    task: asyncio.Task[int]
-    began_at: float
 
 
 class DeviceTotals:
@@ -75,33 +62,22 @@ class DeviceTotals:
         self._clock = clock
         self._monotonic = monotonic
         self._counted: dict[Key, _Counted] = {}
-        self._counting: dict[Key, _Counting] = {}
+        self._countings = Countings(self._count, what="devices", monotonic=monotonic)
 
     async def seen(self, app_id: str, days: int) -> int | None:
         """How many devices were heard of in the last `days`; None: they are being counted."""
         key = app_id, days
         counted = self._counted.get(key)
         if counted is None or self._monotonic() >= counted.good_until:
-            counting = self._count_anew(key)
-            patience = counting.began_at + FIRST_SECONDS_MAX - self._monotonic()
-            if counted is None and patience > 0:
-                await asyncio.wait({counting.task}, timeout=patience)
-                counted = self._counted.get(key)
+            self._countings.begin(key)
+        if counted is None:
+            await self._countings.first_moments(key)
+            counted = self._counted.get(key)
         return None if counted is None else counted.devices
 
     async def close(self) -> None:
         """Lets go of what is being counted."""
-        tasks = [each.task for each in self._counting.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _count_anew(self, key: Key) -> "_Counting":
-        if (counting := self._counting.get(key)) is None:
-            task = asyncio.create_task(self._count(key))
-            counting = self._counting[key] = _Counting(task, self._monotonic())
-            task.add_done_callback(partial(self._done, key))
-        return counting
+        await self._countings.close()
 
     async def _count(self, key: Key) -> int:
         app_id, days = key
@@ -116,11 +92,6 @@ class DeviceTotals:
         good_until = ended_at if ended_at - began_at < FIRST_SECONDS_MAX else ended_at + rest
         self._counted[key] = _Counted(number, good_until)
         return number
-
-    def _done(self, key: Key, counting: asyncio.Task[int]) -> None:
-        del self._counting[key]
-        if not counting.cancelled() and isinstance(error := counting.exception(), AdmitError):
-            log.warning("devices.not_counted", app=key[0], code=error.code)
 
 
 def _count_piece(tx: Transaction, *, app_id: str, after: str, since: int) -> tuple[int, str]:

@@ -6,18 +6,15 @@ from collections.abc import Callable
 from functools import partial
 
 import msgspec
-import structlog
 from sqlalchemy import BigInteger, Text, bindparam, func, select
 
+from admit.accounts.counting import REST_PER_COUNTING, Countings
 from admit.accounts.tables import users
-from admit.errors import AdmitError
 from admit.storage.database import Database
 from admit.storage.transaction import Transaction
 
 EXACT_MAX = 10_000
 GOOD_SECONDS = 10.0
-REST_PER_COUNTING = 20
-"""For every second of counting it rests for so many, so that a list that is polled costs little."""
 PIECE_ROWS = 200_000
 
 _of_app = users.c.app_id == bindparam("app", type_=Text)
@@ -32,8 +29,6 @@ _piece = (
 COUNT_FEW = select(func.count()).select_from(_few)
 COUNT_PIECE = select(func.count().label("number"), func.max(_piece.c.uid).label("last"))
 COUNT_LOCKED = select(func.count()).select_from(users).where(_of_app, users.c.locked_at.is_not(None))
-
-log = structlog.get_logger("admit.accounts")
 
 
 class Total(msgspec.Struct, frozen=True):
@@ -58,17 +53,35 @@ class UserTotals:
     """The totals of apps. Up to EXACT_MAX users are counted for whoever asks.
 
     More are counted once for all who ask, in pieces, at most every GOOD_SECONDS; meanwhile what was counted
-    last is told, so that nobody waits but the first.
+    last is told, so that nobody waits for long but the first.
     """
 
     def __init__(self, db: Database, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._db = db
         self._monotonic = monotonic
         self._counted: dict[str, _Counted] = {}
-        self._counting: dict[str, asyncio.Task[Total]] = {}
+        self._countings = Countings(self._count, what="users", monotonic=monotonic)
 
     async def of(self, app_id: str) -> Total:
         """The totals of the app. Raises StorageUnavailable where nothing is known yet."""
+        known = await self._known(app_id)
+        return await asyncio.shield(self._countings.begin(app_id)) if known is None else known
+
+    async def soon(self, app_id: str) -> Total | None:
+        """The totals of the app; None: they are being counted for the first time."""
+        known = await self._known(app_id)
+        if known is not None:
+            return known
+        await self._countings.first_moments(app_id)
+        counted = self._counted.get(app_id)
+        return None if counted is None else counted.total
+
+    async def close(self) -> None:
+        """Lets go of what is being counted."""
+        await self._countings.close()
+
+    async def _known(self, app_id: str) -> Total | None:
+        """What needs no counting, or was counted last."""
         if app_id not in self._counted:
             few = await self._db.read(partial(_count_few, app_id=app_id))
             if few is not None:
@@ -76,22 +89,10 @@ class UserTotals:
         # Somebody else may have counted while this one looked.
         counted = self._counted.get(app_id)
         if counted is None:
-            return await asyncio.shield(self._count_anew(app_id))
+            return None
         if self._monotonic() >= counted.good_until:
-            self._count_anew(app_id)
+            self._countings.begin(app_id)
         return counted.total
-
-    async def close(self) -> None:
-        """Lets go of what is being counted."""
-        for task in self._counting.values():
-            task.cancel()
-        await asyncio.gather(*self._counting.values(), return_exceptions=True)
-
-    def _count_anew(self, app_id: str) -> asyncio.Task[Total]:
-        if (counting := self._counting.get(app_id)) is None:
-            counting = self._counting[app_id] = asyncio.create_task(self._count(app_id))
-            counting.add_done_callback(partial(self._counted_anew, app_id))
-        return counting
 
     async def _count(self, app_id: str) -> Total:
         began_at = self._monotonic()
@@ -109,11 +110,6 @@ class UserTotals:
         else:
             self._counted.pop(app_id, None)
         return total
-
-    def _counted_anew(self, app_id: str, counting: asyncio.Task[Total]) -> None:
-        del self._counting[app_id]
-        if not counting.cancelled() and isinstance(error := counting.exception(), AdmitError):
-            log.warning("users.not_counted", app=app_id, code=error.code)
 
 
 def _count_few(tx: Transaction, *, app_id: str) -> Total | None:

@@ -34,7 +34,6 @@ from admit.webhooks.endpoints import Standing
 
 ENDPOINTS_MAX = 12
 """So many are looked at: those that fail or are switched off, then the oldest."""
-COUNT_SECONDS_MAX = 0.1
 
 
 async def show_overview(call: Call) -> Response:
@@ -109,11 +108,8 @@ async def _nothing() -> None:
 
 async def _people(gateway: Gateway, app: App) -> int | None:
     """How many people there are, where that is known by now."""
-    try:
-        async with asyncio.timeout(COUNT_SECONDS_MAX):
-            return (await gateway.user_totals.of(app.app_id)).users
-    except TimeoutError:
-        return None
+    total = await gateway.user_totals.soon(app.app_id)
+    return None if total is None else total.users
 
 
 async def _endpoints(gateway: Gateway, app: App, now: int) -> tuple[list[EndpointFigures], int]:
