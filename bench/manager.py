@@ -41,7 +41,7 @@ TASKS = Path(__file__).parent.parent / "examples/first-login/tasks/demo"
 SETTLE_SECONDS_MAX = 30
 TYPING_SECONDS = 3
 
-NO_PAGES = ("/live", "/jump", "/export", "/frame", "/menu", ".csv")
+NO_PAGES = ("/live", "/jump", "export", "/frame", "/menu", ".csv")
 """What paths end with that lead to a stream, a download, or a part of a page."""
 ALSO = {
     "/apps/{app}": ({"days": "28"},),
