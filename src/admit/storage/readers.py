@@ -14,6 +14,7 @@ from sqlalchemy import Connection, RootTransaction
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from admit.errors import StorageUnavailable
+from admit.storage.handover import Handover
 from admit.storage.transaction import (
     SeveralStatements,
     SingleStatements,
@@ -63,6 +64,7 @@ class Readers:
         self._count = count
         self._waiting: deque[Work] = deque()
         self._wake = threading.Condition()
+        self._handover = Handover(self._wake)
         self._idle = 0
         self._closing = False
         self._away_until = 0.0
@@ -83,7 +85,7 @@ class Readers:
             if len(self._waiting) >= WAITING_QUERIES_MAX:
                 raise StorageUnavailable("Too much is waiting to be read. Try again in a moment.")
             self._waiting.append(work)
-            self._wake.notify()
+            self._handover.came(work.loop)
 
     def close(self) -> None:
         """Answers what is waiting, then ends the threads and their connections."""
@@ -119,6 +121,8 @@ class Readers:
             batch = [self._waiting.popleft() for _ in range(min(share, len(self._waiting)))]
             while self._waiting and len(batch) < TOGETHER_MAX and _are_alike(batch[-1], self._waiting[0]):
                 batch.append(self._waiting.popleft())
+            if self._waiting:
+                self._wake.notify()
             return batch
 
     def _serve(self, batch: list[Work]) -> None:

@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from admit.clock import jitter
 from admit.errors import StorageUnavailable
+from admit.storage.handover import Handover
 from admit.storage.transaction import Overtaken, Signal, Transaction, UnitTooLarge, mark_thread_of_units
 from admit.storage.watchdog import Guard
 from admit.storage.work import (
@@ -37,6 +38,8 @@ from admit.storage.work import (
 
 BATCH_UNITS_MAX = 256
 BATCH_SECONDS_MAX = 0.025
+HANDOVER_SECONDS_MAX = 0.004
+"""How long it waits for a busy loop to hand over more, while somebody waits already."""
 WAITING_UNITS_MAX = 20_000
 WAITING_SECONDS_MAX = 10.0
 RETRY_SECONDS_MAX = 5.0
@@ -102,6 +105,7 @@ class Writer:
         self._waiting: deque[Work] = deque()
         self._patient: deque[Work] = deque()
         self._wake = threading.Condition()
+        self._handover = Handover(self._wake)
         self._closing = False
         self._connection: Connection | None = None
         self._at_work: list[Work] = []
@@ -119,7 +123,7 @@ class Writer:
             if len(self._waiting) + len(self._patient) >= WAITING_UNITS_MAX:
                 raise StorageUnavailable("Too much is waiting to be written. Try again in a moment.")
             (self._patient if patient else self._waiting).append(work)
-            self._wake.notify()
+            self._handover.came(work.loop)
 
     def close(self) -> None:
         """Commits what is waiting, then ends the thread and its connection."""
@@ -146,9 +150,11 @@ class Writer:
                 if self._closing:
                     return None
                 self._wake.wait()
+            self._wake.wait_for(lambda: self._handover.is_over or self._closing, HANDOVER_SECONDS_MAX)
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH_UNITS_MAX))]
             if self._patient:
                 batch.append(self._patient.popleft())
+            self._handover.is_over = bool(self._waiting or self._patient)
             return batch
 
     def _write(self, batch: list[Work]) -> None:
@@ -322,6 +328,8 @@ class Writer:
         except Exception:
             log.exception("storage.signals_lost", count=len(signals))
         answer(works)
+        if len(works) > 1:
+            self._handover.answered(works[-1].loop)
 
     def _was_committed_after_all(self) -> bool:
         """Whether a commit whose answer was lost took place: looked up, never guessed. Answers it if so."""
