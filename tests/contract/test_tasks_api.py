@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from admit.jobs.handling import Later
 from admit.storage.transaction import Transaction
-from admit.tasks import env, run_pages
+from admit.tasks import env, run_pages, runs
 from tests.contract.served import Answered
 from tests.contract.task_desk import TaskDesk, desk, until
 from tests.contract.test_admin_api import api, operator_token
@@ -79,6 +80,36 @@ async def test_tasks_are_listed_shown_paused_and_resumed(desk: TaskDesk) -> None
     assert (await done(desk, "POST", "tasks/greet/resume"))["state"] == "ready"
     assert (await ended(desk, waiting["id"]))["state"] == "done"
     assert (await ask(desk, "GET", "tasks/nothing")).json["code"] == "task_not_found"
+
+
+async def test_a_run_that_begins_before_this_server_has_heard_of_the_end_of_a_pause_comes_soon(
+    desk: TaskDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = desk.served.gateway.registry
+    assert registry is not None
+    put_back, may_hear, refresh = asyncio.Event(), asyncio.Event(), registry._refresh
+
+    def later(detail: str, after_ms: int) -> Later:
+        put_back.set()
+        return Later(detail, after_ms)
+
+    async def refresh_later(app_id: str) -> None:
+        await may_hear.wait()
+        await refresh(app_id)
+
+    async def is_paused() -> bool | None:
+        return desk.task("greet").paused or None
+
+    monkeypatch.setattr(runs, "Later", later)
+    await desk.load(CODE)
+    await done(desk, "POST", "tasks/greet/pause")
+    await until(is_paused)
+    waiting = await done(desk, "POST", "tasks/greet/runs", {"parameters": {"whom": "ada"}})
+    monkeypatch.setattr(registry, "_refresh", refresh_later)
+    await done(desk, "POST", "tasks/greet/resume")
+    await asyncio.wait_for(put_back.wait(), 20)
+    may_hear.set()
+    assert (await ended(desk, waiting["id"]))["state"] == "done"
 
 
 async def test_each_task_says_how_its_last_run_ended_and_when_the_clock_brings_the_next(

@@ -38,8 +38,7 @@ from admit.storage.work import (
 
 BATCH_UNITS_MAX = 256
 BATCH_SECONDS_MAX = 0.025
-HANDOVER_SECONDS_MAX = 0.004
-"""How long it waits for a busy loop to hand over more, while somebody waits already."""
+HANDOVER_SECONDS_MAX = 0.004  # kept from those who wait already, for what a busy loop may hand over, too
 WAITING_UNITS_MAX = 20_000
 WAITING_SECONDS_MAX = 10.0
 RETRY_SECONDS_MAX = 5.0

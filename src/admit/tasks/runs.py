@@ -46,6 +46,8 @@ AT_ONCE = 1_024
 """Over all tasks of this process; how many of them have a process is the workshop's to say."""
 ELSEWHERE_MS = 2 * SECOND_MS
 PAUSED_MS = 60 * SECOND_MS
+UNHEARD_MS = SECOND_MS // 4
+"""A paused task has a closed lane: who claims from it was first, or has not heard yet that it is open."""
 
 IS_LIVE = select(tasks.c.gone_at).where(
     tasks.c.app_id == bindparam("app"), tasks.c.task_id == bindparam("task")
@@ -123,7 +125,8 @@ class Runs:
         if task is None:
             return await self._without_task(job.app_id, owing.task_id)
         if task.paused:
-            return Later(f"The task {task.declaration.name} is paused.", PAUSED_MS)
+            after_ms = PAUSED_MS if is_queue(job.lane) else UNHEARD_MS
+            return Later(f"The task {task.declaration.name} is paused.", after_ms)
         try:
             app = await self._directory.app_by_id(job.app_id)
         except NotFound:
