@@ -180,6 +180,7 @@ async def test_a_code_that_has_expired_asks_to_begin_again(
 
         await page.route(f"{database_url}/token", arrive_late, times=1)
         await page.goto(f"{page_url}/?databaseUrl={quote(database_url, safe='')}")
+        await page.wait_for_function("document.body.dataset.open === 'yes'")
         await choose_provider(page)
         await choose_person(page)
         await page.get_by_text("has expired or was used").wait_for()

@@ -24,10 +24,11 @@ db.cloud.currentUser.subscribe(register);
 // Here it ends.
 
 const [who, signIn, signOut] = ["who", "in", "out"].map((id) => document.getElementById(id));
-db.cloud.currentUser.subscribe(({ isLoggedIn, userId }) => {
-  who.textContent = isLoggedIn ? `${userId} is signed in.` : "Nobody is signed in.";
-});
 signIn.onclick = () => db.cloud.login({ email: db.cloud.currentUser.value.email }).catch(console.warn);
 signOut.onclick = () => logout(db);
-db.open();
+db.open().then(() =>
+  db.cloud.currentUser.subscribe(({ isLoggedIn, userId }) => {
+    who.textContent = isLoggedIn ? `${userId} is signed in.` : "Nobody is signed in.";
+  }),
+);
 window.db = db; // for the console
