@@ -24,6 +24,11 @@ from tests.draft_migration import import_every_table
 from tests.postgres import Cluster
 
 MIGRATE = "import sys; from admit.storage.migrate import migrate; print(migrate(sys.argv[1]))"
+LOADED = """
+import sys, admit.gateway, admit.web.app
+from admit.storage.migrate import migrate
+print(migrate(sys.argv[1]), sorted({"alembic", "psycopg"} & set(sys.modules)))
+"""
 
 _numbers = count(1)
 
@@ -161,12 +166,22 @@ def test_file_in_a_missing_folder_is_reported(tmp_path: Path) -> None:
 
 
 def test_migrations_go_forward_only() -> None:
-    modules = [_module(path) for path in sorted(FOLDER.glob("m*.py"))]
+    paths = sorted(FOLDER.glob("m*.py"))
+    modules = [_module(path) for path in paths]
+    assert [path.name[1:5] for path in paths] == [module.revision for module in modules]
     assert modules[0].down_revision is None
     for number, (former, module) in enumerate(zip([None, *modules], modules, strict=False), 1):
         assert module.revision == f"{number:04}"
         assert module.down_revision == (former.revision if former else None)
         assert not hasattr(module, "downgrade")
+
+
+def test_what_a_server_does_without_is_not_loaded(tmp_path: Path) -> None:
+    """Alembic, where nothing is missing, and psycopg, where the database is a file: 19 MB."""
+    url = f"sqlite:///{tmp_path}/admit.db"
+    migrate(url)
+    again = subprocess.run([sys.executable, "-c", LOADED, url], capture_output=True, text=True, check=True)
+    assert again.stdout == "[] []\n"
 
 
 def test_migrations_import_no_room() -> None:

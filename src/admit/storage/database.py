@@ -3,13 +3,11 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import URL
 
 from admit import clock
-from admit.storage.listen import Listener
-from admit.storage.postgres import PostgresEngine
 from admit.storage.readers import Readers
 from admit.storage.signals import Signals
 from admit.storage.sqlite import SqliteEngine
@@ -18,6 +16,10 @@ from admit.storage.url import parse_url
 from admit.storage.watchdog import Watchdog
 from admit.storage.work import Work
 from admit.storage.writer import Writer
+
+if TYPE_CHECKING:
+    from admit.storage.listen import Listener
+    from admit.storage.postgres import PostgresEngine
 
 READERS = 4
 PIECE_ITEMS = 200
@@ -117,11 +119,16 @@ class Database:
 
     def _listen(self) -> None:
         """Hears of other processes from now on; on SQLite there are none."""
-        if self.listener is None and isinstance(self._engine, PostgresEngine):
+        if self.listener is None and self.url.get_backend_name() == "postgresql":
+            from admit.storage.listen import Listener
+
             self.listener = Listener(self.url, self._listen_url, self._writer_id, self.signals)
 
 
-def _engine_for(url: URL, writer_id: str, watchdog: Watchdog) -> SqliteEngine | PostgresEngine:
+def _engine_for(url: URL, writer_id: str, watchdog: Watchdog) -> "SqliteEngine | PostgresEngine":
+    """A server on SQLite does without the 10 MB of psycopg."""
     if url.get_backend_name() == "postgresql":
+        from admit.storage.postgres import PostgresEngine
+
         return PostgresEngine(url, writer_id=writer_id, watchdog=watchdog)
     return SqliteEngine(Path(url.database or ""), watchdog=watchdog)

@@ -5,14 +5,16 @@ SQLAlchemy reads what a statement answers before it lets go of it, so these go t
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import psycopg
 from sqlalchemy import ColumnElement, Connection, Integer, literal_column
 from sqlalchemy.dialects.postgresql import psycopg as postgresql
-from sqlalchemy.engine.interfaces import Compiled, Dialect
+from sqlalchemy.engine.interfaces import Compiled, DBAPIModule, Dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.base import Executable
+
+if TYPE_CHECKING:
+    import psycopg
 
 _DIALECT: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
 
@@ -30,7 +32,7 @@ def rows_of_each(connection: Connection, asked: Sequence[Asked]) -> list[Sequenc
         cursors = [driver.execute(*text_of(statement, values)) for statement, values in asked]
         pipeline.sync()
         return [cursor.fetchall() for cursor in cursors]
-    except psycopg.Error as error:
+    except connection.dialect.loaded_dbapi.Error as error:
         raise _as_sqlalchemy_tells(connection, error) from error
 
 
@@ -50,9 +52,8 @@ def _compiled(statement: Executable) -> Compiled:
     return statement.compile(dialect=_DIALECT)  # type: ignore[attr-defined,no-any-return]
 
 
-def _as_sqlalchemy_tells(connection: Connection, error: psycopg.Error) -> DBAPIError:
-    told = DBAPIError.instance(
-        None, None, error, psycopg.Error, hide_parameters=True, dialect=connection.dialect
-    )
+def _as_sqlalchemy_tells(connection: Connection, error: DBAPIModule.Error) -> DBAPIError:
+    base = connection.dialect.loaded_dbapi.Error
+    told = DBAPIError.instance(None, None, error, base, hide_parameters=True, dialect=connection.dialect)
     assert isinstance(told, DBAPIError)
     return told
