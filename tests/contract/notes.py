@@ -75,3 +75,11 @@ async def settled() -> None:
     """Lets the tasks that were just made come as far as they can."""
     for _ in range(3):
         await asyncio.sleep(0)
+
+
+async def hearing(database: Database) -> None:
+    """Waits until other processes are heard: as that begins, subscribers are told to look for themselves."""
+    if database.url.get_backend_name() == "postgresql":
+        assert database.listener is not None
+        await asyncio.to_thread(database.listener.hears.wait, 10)
+        await settled()

@@ -26,6 +26,7 @@ from tests.contract.notes import (
     adding,
     all_notes,
     count_notes,
+    hearing,
     hold_writer,
     make_notes,
     notes,
@@ -399,12 +400,6 @@ async def _until(condition: Callable[[], object]) -> float:
     return time.monotonic() - started
 
 
-async def _hearing(database: Database) -> None:
-    assert database.listener is not None
-    await asyncio.to_thread(database.listener.hears.wait, 10)
-    await settled()
-
-
 @pytest.mark.parametrize(("megabytes", "times"), [(30, 1), (1, 40)])
 async def test_more_than_the_kernel_takes_at_once_goes_to_and_fro(
     database: Database, megabytes: int, times: int
@@ -446,7 +441,7 @@ def _add_one_by_one(tx: Transaction, names: list[str]) -> None:
 
 async def test_signals_reach_other_processes_once_and_soon(database: Database, postgres_url: str) -> None:
     other = _open(postgres_url)
-    await asyncio.gather(_hearing(database), _hearing(other))
+    await asyncio.gather(hearing(database), hearing(other))
     mine: list[str | None] = []
     theirs: list[str | None] = []
     database.signals.subscribe("note", mine.append)
@@ -470,7 +465,7 @@ async def test_signals_reach_other_processes_once_and_soon(database: Database, p
 
 
 async def test_strangers_on_our_channel_are_ignored(database: Database, postgres_url: str) -> None:
-    await _hearing(database)
+    await hearing(database)
     heard: list[str | None] = []
     database.signals.subscribe("note", heard.append)
     with psycopg.connect(postgres_url, autocommit=True) as stranger:
@@ -485,7 +480,7 @@ async def test_listener_whose_connection_was_lost_looks_for_itself_and_hears_aga
 ) -> None:
     monkeypatch.setattr(listen, "AWAY_SECONDS", 0.25)
     other = _open(proxy.start())
-    await _hearing(other)
+    await hearing(other)
     heard: list[str | None] = []
     other.signals.subscribe("note", heard.append)
     proxy.refuse = True
@@ -523,7 +518,7 @@ async def test_where_listen_is_swallowed_subscribers_look_for_themselves(
 async def test_listen_url_goes_around_the_pooler(database: Database, proxy: Proxy, postgres_url: str) -> None:
     proxy.acts_as_pooler = True
     behind = _open(proxy.start(), listen_url=postgres_url)
-    await _hearing(behind)
+    await hearing(behind)
     heard: list[str | None] = []
     behind.signals.subscribe("note", heard.append)
     await database.write(lambda tx: tx.signal("note", "a"))

@@ -21,6 +21,7 @@ from tests.contract.notes import (
     adding,
     all_notes,
     count_notes,
+    hearing,
     hold_writer,
     make_notes,
     notes,
@@ -60,6 +61,7 @@ async def test_neighbours_of_failing_units_are_committed(database: Database) -> 
 
 
 async def test_failing_unit_leaves_neither_signal_nor_deferred_work(database: Database) -> None:
+    await hearing(database)
     heard: list[str | None] = []
     finished: list[str] = []
     database.signals.subscribe("note", heard.append)
@@ -433,6 +435,7 @@ async def test_unit_that_waited_too_long_is_turned_away(
 
 
 async def test_signals_arrive_before_the_writer_is_answered(database: Database) -> None:
+    await hearing(database)
     order: list[str] = []
     end = database.signals.subscribe("note", lambda key: order.append(f"signal {key}"))
     other: list[str | None] = []
@@ -452,6 +455,7 @@ async def test_signals_arrive_before_the_writer_is_answered(database: Database) 
 
 
 async def test_signal_of_a_unit_that_fails_is_not_sent(database: Database) -> None:
+    await hearing(database)
     heard: list[str | None] = []
     database.signals.subscribe("note", heard.append)
 
@@ -465,6 +469,7 @@ async def test_signal_of_a_unit_that_fails_is_not_sent(database: Database) -> No
 
 
 async def test_listener_that_raises_does_not_deafen_the_others(database: Database) -> None:
+    await hearing(database)
     heard: list[str | None] = []
 
     def raising(_key: str | None) -> None:
