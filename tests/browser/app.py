@@ -14,6 +14,11 @@ from tests.installation import Installation
 WAIT_SECONDS = 20.0
 
 
+async def opened(page: Page) -> None:
+    """Waits until the page's database is open: who asks for a login sooner may be told that it was closed."""
+    await page.wait_for_function("document.body.dataset.open === 'yes'")
+
+
 @dataclass
 class App:
     """The app "notes" of an installation that is being served, and the page that uses it."""
@@ -46,7 +51,7 @@ class App:
         mark = "&" if "?" in address else "?"
         address += f"{mark}databaseUrl={quote(self.database_url, safe='')}"
         await page.goto(f"{address}{sharp}{fragment}")
-        await page.wait_for_function("document.body.dataset.open === 'yes'")
+        await opened(page)
 
     async def sign_in(self, page: Page, email: str) -> None:
         """Types the email and the mailed code into the addon's own dialogs."""

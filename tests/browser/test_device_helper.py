@@ -12,7 +12,7 @@ from playwright.async_api import Browser, BrowserContext, Page, Response, Route,
 from sqlalchemy import select
 
 from admit.accounts.tables import devices, sessions
-from tests.browser.app import App
+from tests.browser.app import App, opened
 from tests.structure.source import ROOT
 
 ADA = "ada@example.com"
@@ -68,7 +68,7 @@ async def test_a_device_is_the_same_after_reload_and_logout(notes: App, browser:
     assert sessions_of(notes) == [(device, 1, ENROLLED)]
 
     await page.reload()
-    await page.wait_for_function("document.body.dataset.open === 'yes'")
+    await opened(page)
     assert await page.evaluate("device().id") == device
     assert (await notes.current_user(page))["userId"] == ADA
 

@@ -6,7 +6,7 @@ from urllib.parse import quote
 from playwright.async_api import Browser, Page, Route
 
 from admit.web.bearer import issuer_of
-from tests.browser.app import App
+from tests.browser.app import App, opened
 from tests.contract.served import serving
 from tests.identity_provider import IdentityProvider
 from tests.receiver import PROD, always, receiving
@@ -135,7 +135,7 @@ async def test_who_cancels_at_the_provider_is_told_and_can_begin_again(
     await page.get_by_role("button", name="Cancel").click()
     await page.get_by_text("access_denied").wait_for()
     await page.locator(".dexie-dialog button").first.click()
-    await page.wait_for_function("document.body.dataset.open === 'yes'")
+    await opened(page)
     assert "dxc-auth" not in page.url
     await choose_provider(page)
     await choose_person(page)
@@ -180,7 +180,7 @@ async def test_a_code_that_has_expired_asks_to_begin_again(
 
         await page.route(f"{database_url}/token", arrive_late, times=1)
         await page.goto(f"{page_url}/?databaseUrl={quote(database_url, safe='')}")
-        await page.wait_for_function("document.body.dataset.open === 'yes'")
+        await opened(page)
         await choose_provider(page)
         await choose_person(page)
         await page.get_by_text("has expired or was used").wait_for()

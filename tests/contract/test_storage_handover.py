@@ -10,6 +10,7 @@ import pytest
 from admit.storage import writer
 from admit.storage.database import Database
 from admit.storage.transaction import Transaction
+from tests.contract.notes import Gate
 
 BLOCKING_SECONDS = 0.02
 """For so long each of them keeps the loop busy, and any thread may run that wants to."""
@@ -42,40 +43,29 @@ async def test_who_was_answered_together_may_go_on_together(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "HANDOVER_SECONDS_MAX", 10.0)
-    started, may_end = threading.Event(), threading.Event()
-
-    def slow(_tx: Transaction, items: list[int]) -> list[int]:
-        started.set()
-        may_end.wait(30)
-        return items
+    gate = Gate()
 
     async def twice(number: int) -> None:
-        await database.write_together(slow, number)
+        await database.write(_nothing if number else gate)
         _keep_the_loop_busy()
         await database.write_together(note, number)
 
     answered = [asyncio.create_task(twice(number)) for number in range(3)]
-    assert await asyncio.to_thread(started.wait, 30)
+    assert await asyncio.to_thread(gate.entered.wait, 30)
     waiting = asyncio.create_task(database.write_together(note, 3))
     await asyncio.sleep(BLOCKING_SECONDS)
-    may_end.set()
+    gate.opened.set()
     await asyncio.gather(*answered, waiting)
     assert [sorted(each) for each in _together] == [[0, 1, 2, 3]]
 
 
 async def test_who_waits_does_not_wait_for_a_loop_that_is_busy(database: Database) -> None:
-    started, may_end, noted = threading.Event(), threading.Event(), threading.Event()
-
-    def slow(_tx: Transaction, items: list[int]) -> list[int]:
-        started.set()
-        may_end.wait(30)
-        return items
-
-    two = [asyncio.create_task(database.write_together(slow, number)) for number in range(2)]
-    assert await asyncio.to_thread(started.wait, 30)
+    gate, noted = Gate(), threading.Event()
+    two = [asyncio.create_task(database.write(unit)) for unit in (gate, _nothing)]
+    assert await asyncio.to_thread(gate.entered.wait, 30)
     waiting = asyncio.create_task(database.write(lambda _: noted.set()))
     await asyncio.sleep(BLOCKING_SECONDS)
-    may_end.set()
+    gate.opened.set()
     assert noted.wait(30)  # while the loop does nothing else
     await asyncio.gather(*two, waiting)
 

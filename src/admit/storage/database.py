@@ -119,7 +119,7 @@ class Database:
 
     def _listen(self) -> None:
         """Hears of other processes from now on; on SQLite there are none."""
-        if self.listener is None and self.url.get_backend_name() == "postgresql":
+        if self.listener is None and not isinstance(self._engine, SqliteEngine):
             from admit.storage.listen import Listener
 
             self.listener = Listener(self.url, self._listen_url, self._writer_id, self.signals)
