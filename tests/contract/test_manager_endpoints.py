@@ -1,6 +1,8 @@
 """The pages of web hooks: a new one, how it is doing, its settings, its secret, and telling it once more."""
 
 import asyncio
+import html
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -261,6 +263,32 @@ async def test_failing_endpoint_says_what_follows_and_a_delivery_is_retried(serv
     assert "Failing" in listed.text
     assert "Attempt 2" in arrived.text
     assert "webhook-timestamp" in arrived.text
+
+
+async def test_delivery_under_way_is_followed_to_its_end(served: Served) -> None:
+    await served.app()
+    async with receiving(always(200), held=True) as receiver:
+        await endpoint(served, receiver.url, events=["user.enrolled"])
+        assert (await enrolled(served, "ada@example.com")).status == 200
+        async with signed_in(served) as operator:
+            listed = await until(operator, "/apps/notes/deliveries", lambda page: "On its way" in page.text)
+            page = await operator.get(listed.links["user.enrolled"])
+            [followed] = re.findall(r'hx-get="([^"]+)" hx-trigger="every 1s"', page.html)
+            assert await _fragment(served, operator, followed) == (204, "")
+            receiver.gate.set()
+            while (news := await _fragment(served, operator, followed)) == (204, ""):
+                await asyncio.sleep(0.02)
+    assert news[0] == 200
+    assert "Attempt 1" in news[1]
+    assert "hx-trigger" not in news[1]
+    assert "<html" not in news[1]
+
+
+async def _fragment(served: Served, operator: Operator, path: str) -> tuple[int, str]:
+    """What htmx gets there."""
+    url = served.url + html.unescape(path)
+    async with operator.http.get(url, headers={"HX-Request": "true"}) as answer:
+        return answer.status, await answer.text()
 
 
 async def test_backfill_is_begun_and_its_progress_asked_for(served: Served) -> None:

@@ -46,7 +46,7 @@ async def show(page: Page) -> Response:
 
 
 async def show_one(page: Page) -> Response:
-    """One delivery, with every attempt."""
+    """One delivery, with every attempt. What htmx asks for is how it stands, once that is something new."""
     return await _show_one(page)
 
 
@@ -69,14 +69,17 @@ async def _show_one(page: Page, refused: AdmitError | None = None) -> Response:
         endpoint = await page.get(ENDPOINT, EndpointView, endpoint=delivery.endpoint)
     except NotFound:
         endpoint = None
-    return page.render(
-        "delivery.html",
-        status=page.status_of(refused),
-        delivery=delivery,
-        endpoint=endpoint,
-        refused="" if refused is None else refused.message,
-        words=hook_words,
-    )
+    values = {
+        "delivery": delivery,
+        "endpoint": endpoint,
+        "refused": "" if refused is None else refused.message,
+        "words": hook_words,
+    }
+    if not page.wants_fragment:
+        return page.render("delivery.html", status=page.status_of(refused), **values)
+    if page.query("seen") == hook_words.standing(delivery):
+        return Response(status_code=204)
+    return page.render_block("delivery.html", "main", **values)
 
 
 async def _deliveries(page: Page, asked: Mapping[str, object]) -> DeliveryPage:

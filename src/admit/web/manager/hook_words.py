@@ -155,6 +155,17 @@ def type_of(delivery: DeliveryView) -> str:
     return delivery.type or ("no longer kept" if delivery.sequence else "test")
 
 
+def is_under_way(delivery: DeliveryView, now: int) -> bool:
+    """Whether it is being sent, or due."""
+    is_due = delivery.next_at is not None and delivery.next_at <= now
+    return delivery.state == "sending" or (delivery.state == "waiting" and is_due)
+
+
+def standing(delivery: DeliveryHistory) -> str:
+    """What changes when what is shown of a delivery does."""
+    return f"{delivery.state}.{delivery.attempts}.{len(delivery.history)}.{delivery.next_at}"
+
+
 def request_headers(delivery: DeliveryHistory, attempt: AttemptView) -> str:
     """The headers of one attempt, as far as they are known: a signature is not kept."""
     headers = {**(delivery.headers or {}), "webhook-timestamp": str(attempt.started_at // SECOND_MS)}
