@@ -1,7 +1,6 @@
 """An installation under test: a database, a key and the mails, which outlive the server processes."""
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -11,10 +10,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 from sqlalchemy import Select, create_engine, func, select
 
+from tests.commands import CLEAN, runner
+
 WAIT_SECONDS = 45
+ANSWER_SECONDS = 5
+
+
+class CommandFailed(Exception):
+    """A command did not work. It says how that ended."""
 
 
 @dataclass
@@ -32,8 +39,11 @@ class Installation:
 
     @property
     def environment(self) -> dict[str, str]:
+        return CLEAN | self._own_environment
+
+    @property
+    def _own_environment(self) -> dict[str, str]:
         return {
-            **{name: value for name, value in os.environ.items() if not name.startswith("ADMIT_")},
             "ADMIT_DATABASE_URL": self.database_url,
             "ADMIT_SECRET_KEY": "the-secret-key-of-this-installation-0123",
             "ADMIT_PORT": str(self.port),
@@ -43,16 +53,14 @@ class Installation:
         }
 
     def admit(self, *words: str, typed: str = "") -> Any:
-        """Runs one command, to which `typed` is typed, and returns what it printed as JSON."""
-        done = subprocess.run(
-            [sys.executable, "-m", "admit", *words, "--json"],
-            env=self.environment,
-            cwd=self.folder,
-            check=True,
-            input=typed.encode(),
-            stdout=subprocess.PIPE,
-        )
-        return json.loads(done.stdout) if done.stdout.strip() else None
+        """Runs one command, to which `typed` is typed, and returns what it printed as JSON.
+
+        Raises CommandFailed.
+        """
+        ended = runner().run([*words, "--json"], self._own_environment, self.folder, typed)
+        if ended.code != 0:
+            raise CommandFailed(ended)
+        return json.loads(ended.out) if ended.out.strip() else None
 
     def start(self, *program: str) -> subprocess.Popen[bytes]:
         """Starts a server process; `program` stands in for `admit serve`."""
@@ -85,9 +93,12 @@ class Installation:
         raise AssertionError("the server did not start")
 
     def answers(self) -> bool:
-        """Whether somebody listens where the server should."""
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+        """Whether a server is ready where it should be."""
+        try:
+            with urlopen(f"{self.url}/readyz", timeout=ANSWER_SECONDS):
+                return True
+        except OSError:
+            return False
 
     def mails(self) -> list[dict[str, Any]]:
         """Every mail so far, oldest first."""

@@ -1,55 +1,20 @@
-"""Runs commands for tests, one after the other in a process of their own, which starts only once."""
+"""The command line as tests use it, and a server that `admit serve` has started."""
 
-import contextlib
-import io
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import msgspec
+from tests.commands import CLEAN, Ended, Runner
 
 ADMIT = [sys.executable, "-m", "admit"]
-CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("ADMIT_")}
 READY = re.compile(r"Admit is at (\S+),")
-
-
-class Ended(NamedTuple):
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-class Runner:
-    """A process that runs commands. Each gets the environment and the folder that it is given."""
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.contract.command_line"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=CLEAN,
-        )
-
-    def run(self, arguments: list[str], environ: Mapping[str, str], folder: Path) -> Ended:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps([arguments, dict(environ), str(folder)]) + "\n")
-        self._process.stdin.flush()
-        return Ended(*json.loads(self._process.stdout.readline()))
-
-    def close(self) -> None:
-        self._process.communicate()
 
 
 @dataclass
@@ -124,34 +89,3 @@ def serving(folder: Path, *arguments: str, **environ: str) -> Iterator[Serving]:
     finally:
         process.kill()
         process.communicate()
-
-
-def _obey() -> None:
-    """Runs the commands that come in, one a line, and tells how each ended."""
-    from admit.cli.commands import run
-
-    answers = sys.stdout
-    for line in sys.stdin:
-        arguments, environ, folder = json.loads(line)
-        out, err = io.StringIO(), io.StringIO()
-        os.chdir(folder)
-        os.environ.update(environ)
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = _post(*arguments[1:]) if arguments[0] == "POST" else run(arguments)
-        for name in environ:
-            del os.environ[name]
-        answers.write(json.dumps([code, out.getvalue(), err.getvalue()]) + "\n")
-        answers.flush()
-
-
-def _post(where: str, body: str) -> int:
-    from admit.cli.reach import Reach, connect
-
-    api = connect(Reach(), os.environ)
-    api.call("POST", where, msgspec.json.decode(body), object)
-    api.close()
-    return 0
-
-
-if __name__ == "__main__":
-    _obey()

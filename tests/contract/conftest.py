@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.contract.command_line import CommandLine, Runner, serving
+from tests import commands
+from tests.commands import Runner
+from tests.contract.command_line import CommandLine, serving
 from tests.contract.served import (
     door,
     migrated_postgres,
@@ -29,12 +31,10 @@ __all__ = [
 SECRET_KEY = "the-secret-key-of-command-lines-0123456789"
 
 
-@pytest.fixture(scope="module")
-def runner() -> Iterator[Runner]:
-    """What runs the commands of all tests of a module."""
-    runner = Runner()
-    yield runner
-    runner.close()
+@pytest.fixture(scope="session")
+def runner() -> Runner:
+    """What runs the commands of all tests of this process."""
+    return commands.runner()
 
 
 @pytest.fixture(scope="module", params=["file", "server", "postgres"])

@@ -32,7 +32,7 @@ from admit.storage.transaction import Transaction
 from admit.web.app import Application, create_app
 from admit.web.bearer import issuer_of
 from admit.web.changes import Hub
-from admit.web.server import Server, config_for
+from admit.web.server import DRAIN_SECONDS_MAX, Server, config_for
 from tests.postgres import Cluster
 
 SECRET_KEY = "the-secret-key-of-served-tests-0123456789"
@@ -176,6 +176,20 @@ def settings_for(url: str, listener: socket.socket, **changes: str) -> Settings:
     return Settings.load({}, given | changes)
 
 
+class _Prompt(Server):
+    """Ends when the last of its connections has; uvicorn's gives them a tenth of a second in any case."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for listening in (*self.servers, *(sockets or ())):
+            listening.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        async with asyncio.timeout(DRAIN_SECONDS_MAX):
+            while self.server_state.connections or self.server_state.tasks:
+                await asyncio.sleep(0.001)
+        await self.lifespan.shutdown()
+
+
 @asynccontextmanager
 async def serving(url: str, *, hands: Hands | None = None, **changes: str) -> AsyncIterator[Served]:
     """Serves the database at `url` until the block ends."""
@@ -186,7 +200,7 @@ async def serving(url: str, *, hands: Hands | None = None, **changes: str) -> As
     try:
         started = asyncio.Event()
         application = create_app(gateway)
-        server = Server(config_for(application), started.set, gateway.end_waits)
+        server = _Prompt(config_for(application), started.set, gateway.end_waits)
         task = asyncio.create_task(server.serve(sockets=[listener]))
         await asyncio.wait({task, asyncio.create_task(started.wait())}, return_when=asyncio.FIRST_COMPLETED)
         async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:

@@ -8,7 +8,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from admit.cli.connection import target
-from tests.contract.command_line import CommandLine, Runner, serving
+from tests.commands import Runner
+from tests.contract.command_line import CommandLine, serving
 from tests.postgres import Cluster
 
 APP = "ledgers"

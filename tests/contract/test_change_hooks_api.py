@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from admit.outbound import signing
+from tests.commands import Runner
 from tests.contract.change_desk import ADA, Desk, changes_in, keys_in, told_of
-from tests.contract.command_line import CommandLine, Runner
+from tests.contract.command_line import CommandLine
 from tests.contract.served import Answered, Served, serving
 from tests.contract.sync_desk import Device
 from tests.contract.test_cli_campaigns import far_side

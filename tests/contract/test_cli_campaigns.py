@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from admit.cli.connection import target
-from tests.contract.command_line import ADMIT, CLEAN, CommandLine, Runner, serving
+from tests.commands import CLEAN, Runner
+from tests.contract.command_line import ADMIT, CommandLine, serving
 
 ALLOW = {"ADMIT_EGRESS_ALLOW": "127.0.0.1"}
 PEOPLE = 25

@@ -8,7 +8,8 @@ import pytest
 
 from admit.cli.connection import target
 from admit.cli.values import moment
-from tests.contract.command_line import CommandLine, Runner, serving
+from tests.commands import Runner
+from tests.contract.command_line import CommandLine, serving
 from tests.postgres import Cluster
 
 SECRET_KEY = "the-secret-key-of-command-tests-0123456789"

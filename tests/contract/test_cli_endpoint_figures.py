@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from admit.cli.connection import target
-from tests.contract.command_line import CommandLine, Runner, serving
+from tests.commands import Runner
+from tests.contract.command_line import CommandLine, serving
 from tests.contract.test_cli_campaigns import ALLOW, endpoint, far_side, until
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from admit.storage.lock import FileLock
-from tests.contract.command_line import ADMIT, CLEAN, CommandLine, Runner, serving
+from tests.commands import CLEAN, Runner
+from tests.contract.command_line import ADMIT, CommandLine, serving
 from tests.postgres import Cluster
 
 SECRET_KEY = "the-secret-key-of-command-tests-0123456789"

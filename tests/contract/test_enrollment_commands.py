@@ -8,7 +8,8 @@ import subprocess
 import pytest
 
 from admit.cli.connection import target
-from tests.contract.command_line import ADMIT, CLEAN, CommandLine
+from tests.commands import CLEAN
+from tests.contract.command_line import ADMIT, CommandLine
 
 SECRET_KEY = "the-secret-key-of-enrollment-commands-0123"
 ADA = "ada@example.com"

@@ -13,7 +13,8 @@ import pytest
 
 from admit.data import object_writing, table_settings, values
 from admit.web import sync_api
-from tests.contract.command_line import CommandLine, Runner
+from tests.commands import Runner
+from tests.contract.command_line import CommandLine
 from tests.installation import Installation
 from tests.structure.source import page
 
@@ -34,10 +35,8 @@ def installation(database_url: str, tmp_path: Path) -> Iterator[Installation]:
 
 
 @pytest.fixture
-def admit(installation: Installation) -> Iterator[CommandLine]:
-    runner = Runner()
-    yield CommandLine(runner, installation.folder, installation.environment)
-    runner.close()
+def admit(installation: Installation, runner: Runner) -> CommandLine:
+    return CommandLine(runner, installation.folder, installation.environment)
 
 
 class Reader:

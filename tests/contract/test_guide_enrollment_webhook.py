@@ -18,7 +18,8 @@ import aiohttp
 import pytest
 
 from admit.outbound import signing
-from tests.contract.command_line import CommandLine, Runner
+from tests.commands import Runner
+from tests.contract.command_line import CommandLine
 from tests.installation import Installation
 from tests.structure.source import ROOT, page
 
@@ -36,10 +37,8 @@ def installation(database_url: str, tmp_path: Path) -> Iterator[Installation]:
 
 
 @pytest.fixture
-def admit(installation: Installation) -> Iterator[CommandLine]:
-    runner = Runner()
-    yield CommandLine(runner, installation.folder, installation.environment)
-    runner.close()
+def admit(installation: Installation, runner: Runner) -> CommandLine:
+    return CommandLine(runner, installation.folder, installation.environment)
 
 
 @dataclass

@@ -13,7 +13,8 @@ import pytest
 from admit.accounts.tables import devices, sessions
 from admit.client import SessionOver
 from admit.client.errors import KINDS
-from tests.contract.command_line import CommandLine, Runner
+from tests.commands import Runner
+from tests.contract.command_line import CommandLine
 from tests.installation import WAIT_SECONDS, Installation
 from tests.structure.source import ROOT, page
 
@@ -32,10 +33,8 @@ def installation(sqlite_url: str, tmp_path: Path) -> Iterator[Installation]:
 
 
 @pytest.fixture
-def admit(installation: Installation) -> Iterator[CommandLine]:
-    runner = Runner()
-    yield CommandLine(runner, installation.folder, installation.environment)
-    runner.close()
+def admit(installation: Installation, runner: Runner) -> CommandLine:
+    return CommandLine(runner, installation.folder, installation.environment)
 
 
 class Terminal:

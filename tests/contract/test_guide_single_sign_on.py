@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from yarl import URL
 
-from tests.contract.command_line import CommandLine, Runner
+from tests.commands import Runner
+from tests.contract.command_line import CommandLine
 from tests.contract.signin_desk import device
 from tests.identity_provider import SUB, IdentityProvider
 from tests.installation import Installation
@@ -36,10 +37,8 @@ def installation(sqlite_url: str, tmp_path: Path) -> Iterator[Installation]:
 
 
 @pytest.fixture
-def admit(installation: Installation) -> Iterator[CommandLine]:
-    runner = Runner()
-    yield CommandLine(runner, installation.folder, installation.environment)
-    runner.close()
+def admit(installation: Installation, runner: Runner) -> CommandLine:
+    return CommandLine(runner, installation.folder, installation.environment)
 
 
 class Reader:

@@ -11,7 +11,8 @@ import pytest
 
 from admit.cli.connection import target
 from admit.outbound import signing
-from tests.contract.command_line import CommandLine, Runner
+from tests.commands import Runner
+from tests.contract.command_line import CommandLine
 from tests.contract.signin_desk import device
 from tests.contract.test_receivers import running
 from tests.installation import Installation
@@ -29,10 +30,8 @@ def installation(database_url: str, tmp_path: Path) -> Iterator[Installation]:
 
 
 @pytest.fixture
-def admit(installation: Installation) -> Iterator[CommandLine]:
-    runner = Runner()
-    yield CommandLine(runner, installation.folder, installation.environment)
-    runner.close()
+def admit(installation: Installation, runner: Runner) -> CommandLine:
+    return CommandLine(runner, installation.folder, installation.environment)
 
 
 async def test_guide_leads_from_nothing_to_a_verified_event_and_on(

@@ -24,7 +24,8 @@ from admit.events.catalog import SignIn
 from admit.storage.database import Database
 from admit.storage.sealing import KeyRing
 from admit.storage.transaction import Transaction
-from tests.contract.command_line import CommandLine, Runner
+from tests.commands import Runner
+from tests.contract.command_line import CommandLine
 from tests.contract.served import Answered, Served
 from tests.contract.test_admin_api import operator_token
 from tests.contract.test_door import House, open_house

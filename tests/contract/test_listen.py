@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from tests.contract.command_line import ADMIT, CLEAN, CommandLine, Runner
+from tests.commands import CLEAN, Runner
+from tests.contract.command_line import ADMIT, CommandLine
 from tests.contract.served import SECRET_KEY, Served, serving
 from tests.contract.test_admin_api import api, operator_token
 from tests.contract.token_desk import signed_in

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.contract.command_line import ADMIT, CLEAN, CommandLine, Ended, Runner, serving
+from tests.commands import CLEAN, Ended, Runner
+from tests.contract.command_line import ADMIT, CommandLine, serving
 from tests.hostile_provider import CLIENT_ID, CLIENT_SECRET, HostileProvider, hostile_provider
 from tests.postgres import Cluster
 from tests.unit.test_provider_rules import pem

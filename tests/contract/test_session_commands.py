@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.contract.command_line import ADMIT, CLEAN, CommandLine, Runner, serving
+from tests.commands import CLEAN, Runner
+from tests.contract.command_line import ADMIT, CommandLine, serving
 from tests.contract.signin_desk import device
 from tests.postgres import Cluster
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.command_line import ADMIT, CLEAN, CommandLine, Runner, serving
+from tests.commands import CLEAN, Runner
+from tests.contract.command_line import ADMIT, CommandLine, serving
 
 CODE = '''
 from admit import task

@@ -16,7 +16,8 @@ import aiohttp
 import pytest
 
 from admit import task, testing
-from tests.contract.command_line import CommandLine, Runner
+from tests.commands import Runner
+from tests.contract.command_line import CommandLine
 from tests.installation import Installation, free_port
 from tests.structure.source import ROOT, page
 
@@ -43,10 +44,8 @@ def installation(database_url: str, tmp_path: Path) -> Iterator[Installation]:
 
 
 @pytest.fixture
-def admit(installation: Installation) -> Iterator[CommandLine]:
-    runner = Runner()
-    yield CommandLine(runner, installation.folder, installation.environment)
-    runner.close()
+def admit(installation: Installation, runner: Runner) -> CommandLine:
+    return CommandLine(runner, installation.folder, installation.environment)
 
 
 class Reader:

@@ -24,7 +24,8 @@ from admit.cli.user_import import JOURNAL_ENDING, PIECE_USERS
 from admit.enrollment.creations import import_users
 from admit.errors import Conflict
 from admit.events import log
-from tests.contract.command_line import ADMIT, CLEAN, CommandLine, Runner, serving
+from tests.commands import CLEAN, Runner
+from tests.contract.command_line import ADMIT, CommandLine, serving
 from tests.contract.served import Answered, Served
 from tests.postgres import Cluster
 

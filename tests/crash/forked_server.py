@@ -1,7 +1,8 @@
 """Servers that are forked from a process which has imported everything, so that they start at once.
 
-They are `admit serve` in all but two things: the leases of jobs are short, so that nobody has to wait
-for the end of what a killed server had claimed, and they may be told to die at a moment (`mortal_server`).
+They are `admit serve` in all but two things: the leases of jobs and admissions are short, so that nobody
+has to wait for the end of what a killed server had claimed, and they may be told to die at a moment
+(`mortal_server`).
 """
 
 import multiprocessing
@@ -16,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from admit.config import Settings
+from admit.enrollment import admit
 from admit.jobs import handling
 from admit.jobs.worker import Line
+from admit.signin import mail_job
 from admit.web import server
 from admit.webhooks import campaign_work, change_delivery, delivery
 from tests.crash import mortal_server
@@ -66,7 +69,8 @@ def _serve(environment: Mapping[str, str], log: Path, attempt_seconds_max: float
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     handling.LEASE_MARGIN_MS = LEASE_MARGIN_MS
-    for room in (delivery, change_delivery, campaign_work):
+    admit.LEASE_MARGIN_MS = LEASE_MARGIN_MS
+    for room in (delivery, change_delivery, campaign_work, mail_job):
         room.line = partial(_shorter, room.line, attempt_seconds_max)  # type: ignore[attr-defined]
     if moment:
         when, step = moment.split(":")

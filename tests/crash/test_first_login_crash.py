@@ -2,10 +2,10 @@
 
 import asyncio
 import json
-import subprocess
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,12 @@ from admit.accounts.tables import identities, sessions, users
 from admit.enrollment.tables import admissions
 from admit.events.log import events
 from admit.jobs.tables import jobs
+from tests.crash import forked_server
 from tests.crash.mortal_server import OF_A_LOGIN
 from tests.installation import Installation
 from tests.receiver import PROD, always, receiving
 
-WAIT_SECONDS = 100
-"""Longer than a lease: on PostgreSQL, what a dead server had claimed waits for its end."""
+WAIT_SECONDS = 30
 
 EVENTS_OF_AN_ENROLLMENT = 3
 
@@ -35,22 +35,19 @@ def installation(database_url: str, tmp_path: Path) -> Installation:
     return Installation(tmp_path, database_url)
 
 
-def _start(installation: Installation, moment: str) -> subprocess.Popen[bytes]:
-    return installation.start("tests.crash.mortal_server", moment, str(installation.folder / "died"))
-
-
 @asynccontextmanager
-async def kept_alive(installation: Installation, moment: str) -> AsyncIterator[list[int]]:
-    """Serves, and starts the server again whenever it has died. Yields the exit codes so far."""
-    exits: list[int] = []
-    process = _start(installation, moment)
+async def kept_alive(installation: Installation, moment: str) -> AsyncIterator[list[int | None]]:
+    """A server that dies at `moment`, and one in its place from then on. Yields the exit codes so far."""
+    start = partial(forked_server.start, installation, attempt_seconds_max=1)
+    process = await asyncio.to_thread(start, moment=moment)
+    exits: list[int | None] = []
 
     async def watch() -> None:
         nonlocal process
         while True:
-            if (code := process.poll()) is not None:
-                exits.append(code)
-                process = _start(installation, moment)
+            if not process.is_alive():
+                exits.append(process.exitcode)
+                process = await asyncio.to_thread(start)
             await asyncio.sleep(0.02)
 
     watching = asyncio.create_task(watch())
@@ -58,8 +55,7 @@ async def kept_alive(installation: Installation, moment: str) -> AsyncIterator[l
         yield exits
     finally:
         watching.cancel()
-        process.terminate()
-        process.wait(timeout=30)
+        forked_server.stop(process)
 
 
 async def ask_until_answered(url: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -95,7 +91,7 @@ async def test_a_first_login_survives_a_kill(installation: Installation, moment:
     codes = 2 if moment == "after:code" else 1
     async with receiving(always(**PROD)) as receiver:
         installation.admit("app", "create", "notes", "--owner", "owner@example.com")
-        installation.admit("policy", "set", "notes", "webhook", receiver.url)
+        installation.admit("policy", "set", "notes", "webhook", receiver.url, "--timeout", "1s")
         url = f"{installation.url}/notes/token"
         async with kept_alive(installation, moment) as exits:
             step_1 = {"grant_type": "otp", "email": "ada@example.com", "scopes": ["ACCESS_DB"]}

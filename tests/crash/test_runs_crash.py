@@ -16,7 +16,7 @@ from admit.accounts.tables import users
 from admit.data.tables import objects
 from admit.events.log import events
 from admit.jobs.tables import attempts, jobs
-from tests.installation import Installation
+from tests.installation import CommandFailed, Installation
 from tests.receiver import Receiver, always, receiving
 
 WAIT_SECONDS = 60
@@ -104,7 +104,7 @@ async def until(found: Callable[[], Any]) -> None:
 
 async def enroll(installation: Installation) -> None:
     """Enrolls Ada. The server may die before it has said so."""
-    with suppress(subprocess.CalledProcessError):
+    with suppress(CommandFailed):
         await asyncio.to_thread(
             installation.admit, "user", "import", "notes", str(installation.folder / "people.csv")
         )
