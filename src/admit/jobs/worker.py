@@ -261,7 +261,7 @@ class Worker:
         settlement = settlement_of(job, line, outcome, self._clock())
         while True:
             try:
-                if not await self._db.write_together(queue.settle, settlement):
+                if not await self._db.write_together(queue.settle, settlement, at_once=True):
                     log.warning("job.overtaken", app_id=job.app_id, job_id=job.job_id, kind=job.kind)
                     return None
                 return outcome, settlement

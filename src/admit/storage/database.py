@@ -55,20 +55,26 @@ class Database:
         Raises StorageUnavailable when the database stays away, and UnitTooLarge.
         """
         loop = asyncio.get_running_loop()
-        work = Work(unit, loop.create_future(), loop)
+        work = Work(unit, loop.create_future(), loop, at_once=True)
         self._writer.submit(work, patient=patient)
         return await work.answer  # type: ignore[no-any-return]
 
     async def write_together(
-        self, unit: Callable[[Transaction, list[Item]], list[Result]], item: Item, *, patient: bool = False
+        self,
+        unit: Callable[[Transaction, list[Item]], list[Result]],
+        item: Item,
+        *,
+        patient: bool = False,
+        at_once: bool = False,
     ) -> Result:
         """Like `write`, for a unit that serves many callers with the same statements.
 
         `unit(tx, items)` gets the items of all who wait and returns one result per item, in order. It must
-        be a module-level function: callers are put together by its identity.
+        be a module-level function: callers are put together by its identity. `at_once`: no more callers are
+        waited for, as in `write`.
         """
         loop = asyncio.get_running_loop()
-        work = Work(unit, loop.create_future(), loop, together=True, item=item)
+        work = Work(unit, loop.create_future(), loop, together=True, item=item, at_once=at_once)
         self._writer.submit(work, patient=patient)
         return await work.answer  # type: ignore[no-any-return]
 

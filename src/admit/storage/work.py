@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError
 
 from admit.errors import StorageUnavailable
-from admit.storage.transaction import Overtaken, Transaction, too_slow
+from admit.storage.transaction import Overtaken, Signal, Transaction, too_slow
 
 AWAY = "The database does not answer. Try again in a moment."
 TOO_SLOW = "The database is too slow at present. Try again in a moment."
@@ -45,6 +45,7 @@ class Work:
     loop: asyncio.AbstractEventLoop
     together: bool = False
     item: Any = None
+    at_once: bool = False
     since: float = field(default_factory=time.monotonic)
     result: Any = None
     error: Exception | None = None
@@ -57,6 +58,15 @@ class Work:
             fail([self], TOO_SLOW)
             return False
         return True
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A commit whose answer was lost. Until it is looked up, nobody knows whether it took place."""
+
+    works: list[Work]
+    rest: list[Work]
+    signals: Sequence[Signal]
 
 
 def run(tx: Transaction, group: Sequence[Work]) -> None:

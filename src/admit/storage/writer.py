@@ -10,7 +10,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
@@ -19,6 +18,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from admit.clock import jitter
 from admit.errors import StorageUnavailable
+from admit.storage.gathering import Gathering
 from admit.storage.handover import Handover
 from admit.storage.transaction import Overtaken, Signal, Transaction, UnitTooLarge, mark_thread_of_units
 from admit.storage.watchdog import Guard
@@ -26,6 +26,7 @@ from admit.storage.work import (
     AWAY,
     STOPPING,
     UNKNOWN,
+    Doubt,
     Fault,
     Work,
     answer,
@@ -77,15 +78,6 @@ class Engine(Protocol):
         """Whether the last transaction that came as far as `before_commit` took place."""
 
 
-@dataclass(frozen=True)
-class Doubt:
-    """A commit whose answer was lost. Until it is looked up, nobody knows whether it took place."""
-
-    works: list[Work]
-    rest: list[Work]
-    signals: Sequence[Signal]
-
-
 class DatabaseAway(Exception):
     """The database stays away. The text is the sentence for the callers."""
 
@@ -103,7 +95,9 @@ class Writer:
         self._on_gap = on_gap
         self._waiting: deque[Work] = deque()
         self._patient: deque[Work] = deque()
-        self._wake = threading.Condition()
+        lock = threading.RLock()
+        self._wake = threading.Condition(lock)
+        self._gathering = Gathering(lock, self._waiting)
         self._handover = Handover(self._wake)
         self._closing = False
         self._connection: Connection | None = None
@@ -123,6 +117,7 @@ class Writer:
                 raise StorageUnavailable("Too much is waiting to be written. Try again in a moment.")
             (self._patient if patient else self._waiting).append(work)
             self._handover.came(work.loop)
+            self._gathering.came(at_once=work.at_once and not patient)
 
     def close(self) -> None:
         """Commits what is waiting, then ends the thread and its connection."""
@@ -145,15 +140,18 @@ class Writer:
     def _next_batch(self) -> list[Work] | None:
         """Waits for work; None when there is none left and none will come."""
         with self._wake:
+            self._gathering.end()
             while not (self._waiting or self._patient):
                 if self._closing:
                     return None
                 self._wake.wait()
             self._wake.wait_for(lambda: self._handover.is_over or self._closing, HANDOVER_SECONDS_MAX)
+            self._gathering.wait()
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH_UNITS_MAX))]
             if self._patient:
                 batch.append(self._patient.popleft())
             self._handover.is_over = bool(self._waiting or self._patient)
+            self._gathering.begin(len(batch))
             return batch
 
     def _write(self, batch: list[Work]) -> None:
@@ -322,6 +320,7 @@ class Writer:
         if rest:
             with self._wake:
                 self._waiting.extendleft(reversed(rest))
+                self._gathering.came(at_once=True)
         try:
             self._on_commit(signals)
         except Exception:

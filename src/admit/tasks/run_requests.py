@@ -162,12 +162,12 @@ class Requests:
             unit = partial(run_outcomes.note, tried=tried, attempt=attempt)
             settlement = settled(state="dead", detail=attempt.detail, unit=unit)
         try:
-            mine = await self._db.write_together(queue.settle, settlement)
+            mine = await self._db.write_together(queue.settle, settlement, at_once=True)
         except NotApplied as not_applied:
             attempt = not_applied.attempt
             unit = partial(run_outcomes.note, tried=tried, attempt=attempt)
             settlement = settled(state="dead", detail=attempt.detail, unit=unit)
-            mine = await self._db.write_together(queue.settle, settlement)
+            mine = await self._db.write_together(queue.settle, settlement, at_once=True)
         if not mine:
             return Executed(run_id=job.job_id, outcome="stopped", detail="The run was cancelled.")
         word = _word(attempt.outcome)
