@@ -63,6 +63,21 @@ class Gate:
         assert self.opened.wait(10)
 
 
+class Together:
+    """A unit in list form that remembers which items were run together."""
+
+    def __init__(self) -> None:
+        self.runs: list[list[int]] = []
+
+    def __call__(self, _tx: Transaction, items: list[int]) -> list[int]:
+        self.runs.append(items)
+        return items
+
+
+def nothing(_tx: Transaction) -> None:
+    """A unit that changes nothing."""
+
+
 async def hold_writer(database: Database) -> tuple[Gate, asyncio.Task[None]]:
     """Occupies the writer until the gate is opened."""
     gate = Gate()

@@ -10,13 +10,10 @@ import pytest
 from admit.storage import gathering, writer
 from admit.storage.database import Database
 from admit.storage.gathering import Gathering
-from admit.storage.transaction import Transaction
-from tests.contract.notes import Gate
+from tests.contract.notes import Gate, Together, nothing
 
 LONG_SECONDS = 20.0
 APART_SECONDS = 0.05
-
-_together: list[list[int]] = []
 
 
 class Leaping:
@@ -31,24 +28,16 @@ class Leaping:
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Leaping:
-    _together.clear()
     leaping = Leaping()
     monkeypatch.setattr(gathering, "time", leaping)
     monkeypatch.setattr(gathering, "GATHER_SECONDS_MAX", LONG_SECONDS)
     return leaping
 
 
-def note(_tx: Transaction, items: list[int]) -> list[int]:
-    _together.append(items)
-    return items
-
-
 async def commit_of(database: Database, clock: Leaping, units: int, *, held_seconds: float = 0.0) -> None:
     """Has so many units committed together, which takes long. `held_seconds`: those that it really does."""
     gate = Gate()
-    at_work = [
-        asyncio.create_task(database.write(gate if place == 0 else _nothing)) for place in range(units)
-    ]
+    at_work = [asyncio.create_task(database.write(gate if place == 0 else nothing)) for place in range(units)]
     assert await asyncio.to_thread(gate.entered.wait, 10)
     clock.ahead += LONG_SECONDS
     await asyncio.sleep(held_seconds)
@@ -57,6 +46,7 @@ async def commit_of(database: Database, clock: Leaping, units: int, *, held_seco
 
 
 async def test_as_many_as_were_committed_are_waited_for(database: Database, clock: Leaping) -> None:
+    note = Together()
     await commit_of(database, clock, 3)
     coming: list[asyncio.Task[int]] = []
     for number in range(3):
@@ -64,13 +54,33 @@ async def test_as_many_as_were_committed_are_waited_for(database: Database, cloc
         await asyncio.sleep(APART_SECONDS)
     async with asyncio.timeout(LONG_SECONDS / 2):
         await asyncio.gather(*coming)
-    assert _together == [[0, 1, 2]]
+    assert note.runs == [[0, 1, 2]]
 
 
 async def test_a_unit_of_its_own_ends_the_rest(database: Database, clock: Leaping) -> None:
+    note = Together()
     await commit_of(database, clock, 3)
     async with asyncio.timeout(LONG_SECONDS / 2):
-        await asyncio.gather(database.write_together(note, 0), database.write(_nothing))
+        await asyncio.gather(database.write_together(note, 0), database.write(nothing))
+
+
+async def test_so_does_one_that_is_to_be_written_at_once(database: Database, clock: Leaping) -> None:
+    note = Together()
+    await commit_of(database, clock, 3)
+    async with asyncio.timeout(LONG_SECONDS / 2):
+        await database.write_together(note, 0, at_once=True)
+
+
+async def test_housekeeping_does_not(database: Database, clock: Leaping) -> None:
+    note = Together()
+    await commit_of(database, clock, 2)
+    coming: list[asyncio.Task[Any]] = [asyncio.create_task(database.write_together(note, 0))]
+    coming += [asyncio.create_task(database.write(nothing, patient=True))]
+    await asyncio.sleep(APART_SECONDS)
+    coming += [asyncio.create_task(database.write_together(note, 1))]
+    async with asyncio.timeout(LONG_SECONDS / 2):
+        await asyncio.gather(*coming)
+    assert note.runs == [[0, 1]]
 
 
 async def test_who_did_not_fit_into_a_commit_is_in_the_next_at_once(
@@ -80,24 +90,8 @@ async def test_who_did_not_fit_into_a_commit_is_in_the_next_at_once(
         await commit_of(database, clock, 3, held_seconds=2 * writer.BATCH_SECONDS_MAX)
 
 
-async def test_so_does_one_that_is_to_be_written_at_once(database: Database, clock: Leaping) -> None:
-    await commit_of(database, clock, 3)
-    async with asyncio.timeout(LONG_SECONDS / 2):
-        await database.write_together(note, 0, at_once=True)
-
-
-async def test_housekeeping_does_not(database: Database, clock: Leaping) -> None:
-    await commit_of(database, clock, 2)
-    coming: list[asyncio.Task[Any]] = [asyncio.create_task(database.write_together(note, 0))]
-    coming += [asyncio.create_task(database.write(_nothing, patient=True))]
-    await asyncio.sleep(APART_SECONDS)
-    coming += [asyncio.create_task(database.write_together(note, 1))]
-    async with asyncio.timeout(LONG_SECONDS / 2):
-        await asyncio.gather(*coming)
-    assert _together == [[0, 1]]
-
-
 async def test_nobody_waits_behind_a_commit_of_one(database: Database, clock: Leaping) -> None:
+    note = Together()
     await commit_of(database, clock, 1)
     async with asyncio.timeout(LONG_SECONDS / 2):
         await database.write_together(note, 0)
@@ -119,11 +113,8 @@ def test_nobody_waits_once_a_commit_is_as_long_ago_as_it_took(clock: Leaping) ->
 async def test_nobody_waits_longer_than_the_most(
     database: Database, clock: Leaping, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    note = Together()
     monkeypatch.setattr(gathering, "GATHER_SECONDS_MAX", 0.01)
     await commit_of(database, clock, 2)
     async with asyncio.timeout(LONG_SECONDS / 2):
         await database.write_together(note, 0)
-
-
-def _nothing(_tx: Transaction) -> None:
-    """Is run."""

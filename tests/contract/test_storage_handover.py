@@ -4,49 +4,39 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import pytest
 
 from admit.storage import writer
 from admit.storage.database import Database
-from admit.storage.transaction import Transaction
-from tests.contract.notes import Gate
+from tests.contract.notes import Gate, Together, nothing
 
 BLOCKING_SECONDS = 0.02
 """For so long each of them keeps the loop busy, and any thread may run that wants to."""
 
-_together: list[list[int]] = []
-
-
-@pytest.fixture(autouse=True)
-def _nothing_yet() -> None:
-    _together.clear()
-
-
-def note(_tx: Transaction, items: list[int]) -> list[int]:
-    _together.append(items)
-    return items
-
 
 @pytest.mark.parametrize("way", ["write_together", "read_together"])
 async def test_what_comes_in_one_round_of_the_loop_is_run_together(database: Database, way: str) -> None:
-    await _ask_all(getattr(database, way), rounds=[0, 0, 0, 0, 0])
-    assert _together == [[0, 1, 2, 3, 4]]
+    note = Together()
+    await _ask_all(partial(getattr(database, way), note), rounds=[0, 0, 0, 0, 0])
+    assert note.runs == [[0, 1, 2, 3, 4]]
 
 
 async def test_as_long_as_each_round_brings_more_a_commit_waits(database: Database) -> None:
-    await _ask_all(database.write_together, rounds=[0, 0, 1, 2, 3])
-    assert _together == [[0, 1, 2, 3, 4]]
+    note = Together()
+    await _ask_all(partial(database.write_together, note), rounds=[0, 0, 1, 2, 3])
+    assert note.runs == [[0, 1, 2, 3, 4]]
 
 
 async def test_who_was_answered_together_may_go_on_together(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "HANDOVER_SECONDS_MAX", 10.0)
-    gate = Gate()
+    gate, note = Gate(), Together()
 
     async def twice(number: int) -> None:
-        await database.write(_nothing if number else gate)
+        await database.write(nothing if number else gate)
         _keep_the_loop_busy()
         await database.write_together(note, number)
 
@@ -56,12 +46,12 @@ async def test_who_was_answered_together_may_go_on_together(
     await asyncio.sleep(BLOCKING_SECONDS)
     gate.opened.set()
     await asyncio.gather(*answered, waiting)
-    assert [sorted(each) for each in _together] == [[0, 1, 2, 3]]
+    assert [sorted(each) for each in note.runs] == [[0, 1, 2, 3]]
 
 
 async def test_who_waits_does_not_wait_for_a_loop_that_is_busy(database: Database) -> None:
     gate, noted = Gate(), threading.Event()
-    two = [asyncio.create_task(database.write(unit)) for unit in (gate, _nothing)]
+    two = [asyncio.create_task(database.write(unit)) for unit in (gate, nothing)]
     assert await asyncio.to_thread(gate.entered.wait, 30)
     waiting = asyncio.create_task(database.write(lambda _: noted.set()))
     await asyncio.sleep(BLOCKING_SECONDS)
@@ -73,12 +63,12 @@ async def test_who_waits_does_not_wait_for_a_loop_that_is_busy(database: Databas
 async def test_a_loop_that_ended_before_it_had_handed_over_is_not_waited_for(database: Database) -> None:
     await asyncio.to_thread(_begin_in_a_loop_that_ends, database)
     async with asyncio.timeout(10):
-        await database.write(_nothing)
-        await database.read(_nothing)
+        await database.write(nothing)
+        await database.read(nothing)
 
 
 async def test_nor_is_it_where_another_has_just_handed_over(database: Database) -> None:
-    own = [asyncio.create_task(each) for each in (database.write(_nothing), database.read(_nothing))]
+    own = [asyncio.create_task(each) for each in (database.write(nothing), database.read(nothing))]
     await asyncio.sleep(0)
     other = threading.Thread(target=_begin_in_a_loop_that_ends, args=(database,))
     other.start()
@@ -92,7 +82,7 @@ async def test_two_loops_do_not_wait_for_each_other(database: Database) -> None:
 
     async def many() -> None:
         for _ in range(100):
-            await asyncio.gather(*(database.write(_nothing) for _ in range(3)), database.read(_nothing))
+            await asyncio.gather(*(database.write(nothing) for _ in range(3)), database.read(nothing))
 
     async with asyncio.timeout(60):
         await asyncio.gather(many(), asyncio.to_thread(asyncio.run, many()))
@@ -105,7 +95,7 @@ async def _ask_all(ask: Callable[..., Awaitable[int]], *, rounds: list[int]) -> 
         for _ in range(rounds):
             await asyncio.sleep(0)
         _keep_the_loop_busy()
-        await ask(note, number)
+        await ask(number)
 
     await asyncio.gather(*map(one, range(len(rounds)), rounds))
 
@@ -114,7 +104,7 @@ def _begin_in_a_loop_that_ends(database: Database) -> None:
     """Asks for a write and a read in the one round of a loop, which is closed behind it."""
 
     def begin() -> None:
-        for each in (database.write(_nothing), database.read(_nothing)):
+        for each in (database.write(nothing), database.read(nothing)):
             each.send(None)
             each.close()
 
@@ -127,6 +117,3 @@ def _begin_in_a_loop_that_ends(database: Database) -> None:
 
 def _keep_the_loop_busy() -> None:
     time.sleep(BLOCKING_SECONDS)
-
-
-def _nothing(_tx: Transaction) -> None: ...

@@ -55,7 +55,7 @@ class Database:
         Raises StorageUnavailable when the database stays away, and UnitTooLarge.
         """
         loop = asyncio.get_running_loop()
-        work = Work(unit, loop.create_future(), loop, at_once=True)
+        work = Work(unit, loop.create_future(), loop, at_once=not patient)
         self._writer.submit(work, patient=patient)
         return await work.answer  # type: ignore[no-any-return]
 
@@ -64,7 +64,6 @@ class Database:
         unit: Callable[[Transaction, list[Item]], list[Result]],
         item: Item,
         *,
-        patient: bool = False,
         at_once: bool = False,
     ) -> Result:
         """Like `write`, for a unit that serves many callers with the same statements.
@@ -75,7 +74,7 @@ class Database:
         """
         loop = asyncio.get_running_loop()
         work = Work(unit, loop.create_future(), loop, together=True, item=item, at_once=at_once)
-        self._writer.submit(work, patient=patient)
+        self._writer.submit(work)
         return await work.answer  # type: ignore[no-any-return]
 
     async def write_in_pieces(

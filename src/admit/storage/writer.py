@@ -117,7 +117,7 @@ class Writer:
                 raise StorageUnavailable("Too much is waiting to be written. Try again in a moment.")
             (self._patient if patient else self._waiting).append(work)
             self._handover.came(work.loop)
-            self._gathering.came(at_once=work.at_once and not patient)
+            self._gathering.came(at_once=work.at_once)
 
     def close(self) -> None:
         """Commits what is waiting, then ends the thread and its connection."""

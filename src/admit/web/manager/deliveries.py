@@ -65,6 +65,8 @@ async def retry(page: Page) -> Response:
 
 async def _show_one(page: Page, refused: AdmitError | None = None) -> Response:
     delivery = await page.get(ONE, DeliveryHistory, delivery=page.param("delivery"))
+    if page.wants_fragment and page.query("seen") == hook_words.standing(delivery):
+        return Response(status_code=204)
     try:
         endpoint = await page.get(ENDPOINT, EndpointView, endpoint=delivery.endpoint)
     except NotFound:
@@ -75,11 +77,9 @@ async def _show_one(page: Page, refused: AdmitError | None = None) -> Response:
         "refused": "" if refused is None else refused.message,
         "words": hook_words,
     }
-    if not page.wants_fragment:
-        return page.render("delivery.html", status=page.status_of(refused), **values)
-    if page.query("seen") == hook_words.standing(delivery):
-        return Response(status_code=204)
-    return page.render_block("delivery.html", "main", **values)
+    if page.wants_fragment:
+        return page.render_block("delivery.html", "main", **values)
+    return page.render("delivery.html", status=page.status_of(refused), **values)
 
 
 async def _deliveries(page: Page, asked: Mapping[str, object]) -> DeliveryPage:
