@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from html import unescape
 from html.parser import HTMLParser
 from urllib.parse import urljoin
 
@@ -58,6 +59,12 @@ class Operator:
     async def get(self, path: str) -> Shown:
         """A page; `path` below /manager, or an address that a page told."""
         async with self.http.get(self._address(path)) as answer:
+            return _read(answer.status, str(answer.url), await answer.text(), answer.headers)
+
+    async def fragment(self, path: str, *, target: str = "") -> Shown:
+        """What htmx gets there, for the element with the id `target`."""
+        headers = {"HX-Request": "true"} | ({"HX-Target": target} if target else {})
+        async with self.http.get(self._address(unescape(path)), headers=headers) as answer:
             return _read(answer.status, str(answer.url), await answer.text(), answer.headers)
 
     async def post(self, form: FoundForm, **typed: str) -> Shown:

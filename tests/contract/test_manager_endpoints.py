@@ -1,7 +1,6 @@
 """The pages of web hooks: a new one, how it is doing, its settings, its secret, and telling it once more."""
 
 import asyncio
-import html
 import re
 from collections.abc import Callable
 from typing import Any
@@ -274,21 +273,15 @@ async def test_delivery_under_way_is_followed_to_its_end(served: Served) -> None
             listed = await until(operator, "/apps/notes/deliveries", lambda page: "On its way" in page.text)
             page = await operator.get(listed.links["user.enrolled"])
             [followed] = re.findall(r'hx-get="([^"]+)" hx-trigger="every 1s"', page.html)
-            assert await _fragment(served, operator, followed) == (204, "")
+            quiet = await operator.fragment(followed)
+            assert (quiet.status, quiet.html) == (204, "")
             receiver.gate.set()
-            while (news := await _fragment(served, operator, followed)) == (204, ""):
+            while (news := await operator.fragment(followed)).status == 204:
                 await asyncio.sleep(0.02)
-    assert news[0] == 200
-    assert "Attempt 1" in news[1]
-    assert "hx-trigger" not in news[1]
-    assert "<html" not in news[1]
-
-
-async def _fragment(served: Served, operator: Operator, path: str) -> tuple[int, str]:
-    """What htmx gets there."""
-    url = served.url + html.unescape(path)
-    async with operator.http.get(url, headers={"HX-Request": "true"}) as answer:
-        return answer.status, await answer.text()
+    assert news.status == 200
+    assert "Attempt 1" in news.html
+    assert "hx-trigger" not in news.html
+    assert "<html" not in news.html
 
 
 async def test_backfill_is_begun_and_its_progress_asked_for(served: Served) -> None:
@@ -304,12 +297,10 @@ async def test_backfill_is_begun_and_its_progress_asked_for(served: Served) -> N
             done = await until(operator, f"{LIST}/{told}/again", lambda page: "Done" in page.text)
             assert "3 of 3 looked at, 3 deliveries" in done.text
             [campaign] = (await api(served, "GET", "apps/notes/campaigns")).json["campaigns"]
-            url = f"{served.url}/manager/apps/notes/campaigns/{campaign['id']}"
-            async with operator.http.get(url, headers={"HX-Request": "true"}) as answer:
-                fragment = await answer.text()
-    assert fragment.strip().startswith(f'<tr id="{campaign["id"]}"')
-    assert "hx-trigger" not in fragment
-    assert "<html" not in fragment
+            fragment = await operator.fragment(f"/apps/notes/campaigns/{campaign['id']}")
+    assert fragment.html.strip().startswith(f'<tr id="{campaign["id"]}"')
+    assert "hx-trigger" not in fragment.html
+    assert "<html" not in fragment.html
 
 
 async def test_campaign_is_cancelled(served: Served) -> None:

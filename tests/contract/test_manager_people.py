@@ -116,13 +116,11 @@ async def test_a_search_as_it_is_typed_gets_the_list_alone(served: Served) -> No
     app = await served.app()
     await move_in(served, app)
     async with signed_in(served) as operator:
-        url = f"{served.url}/manager{PEOPLE}?q=ada"
-        async with operator.http.get(url, headers={"HX-Request": "true"}) as answer:
-            html = await answer.text()
-    assert answer.status == 200
-    assert html.lstrip().startswith('<div class="stack" id="found">')
-    assert "Ada Lovelace" in html
-    assert "<nav" not in html
+        found = await operator.fragment(f"{PEOPLE}?q=ada")
+    assert found.status == 200
+    assert found.html.lstrip().startswith('<div class="stack" id="found">')
+    assert "Ada Lovelace" in found.html
+    assert "<nav" not in found.html
 
 
 async def test_pages_lead_there_and_back(served: Served) -> None:
@@ -393,14 +391,10 @@ async def test_the_timeline_is_turned_over_by_kind(served: Served) -> None:
         assert older.text.count("user.updated") == 10
         assert "user.enrolled" in older.text
         assert "Older" not in older.links
-        headers = {"HX-Request": "true", "HX-Target": "timeline"}
-        async with operator.http.get(
-            f"{served.url}/manager{PAGE_OF_ADA}?kind=decision", headers=headers
-        ) as answer:
-            html = await answer.text()
-    assert html.lstrip().startswith('<section class="panel" id="timeline"')
-    assert "Admitted as eval" in html
-    assert "user.updated" not in html
+        decisions = await operator.fragment(f"{PAGE_OF_ADA}?kind=decision", target="timeline")
+    assert decisions.html.lstrip().startswith('<section class="panel" id="timeline"')
+    assert "Admitted as eval" in decisions.html
+    assert "user.updated" not in decisions.html
 
 
 @pytest.mark.parametrize(("role", "writes"), [("support", True), ("read-only", False)])

@@ -189,12 +189,12 @@ async def test_lines_come_while_the_run_goes_on_and_then_no_more_are_asked_for(d
         page = await operator.get(f"/apps/notes/runs/{run['id']}")
         asks = page.html.partition('id="further" hx-get="')[2].partition('"')[0]
         assert "after=" in asks
-        quiet = await _fragment(operator, asks)
+        quiet = await _news(operator, asks)
         assert "standing" not in quiet, "a button that has the focus must not be replaced"
         assert quiet.count("hx-get") == 1
         await done(desk, "POST", "tasks/greet/resume")
         await ended(desk, run["id"])
-        news = await _fragment(operator, asks)
+        news = await _news(operator, asks)
     assert "hello" in news
     assert 'id="standing" hx-swap-oob="true"' in news
     assert "Done" in news
@@ -269,8 +269,7 @@ async def test_server_without_tasks_says_how_to_load_them(desk: TaskDesk) -> Non
     assert "ADMIT_TASKS=tasks" in page.text
 
 
-async def _fragment(operator: Operator, address: str) -> str:
-    url = operator._address(address.replace("&amp;", "&"))
-    async with operator.http.get(url, headers={"HX-Request": "true"}) as answer:
-        assert answer.status == 200
-        return await answer.text()
+async def _news(operator: Operator, address: str) -> str:
+    shown = await operator.fragment(address)
+    assert shown.status == 200
+    return shown.html

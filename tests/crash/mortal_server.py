@@ -1,6 +1,4 @@
-"""`admit serve` that dies by SIGKILL at one named moment, once.
-
-    python -m tests.crash.mortal_server MOMENT MARK
+"""`admit serve` that dies by SIGKILL at one named moment, once. Its arguments are MOMENT and MARK.
 
 MOMENT is `before:STEP` or `after:STEP`; STEP is a commit, known by a statement in it, or what leaves
 the house. MARK is a file that is made right before dying: where it exists, the server lives on.
@@ -114,7 +112,3 @@ def _arm_call(moment: str, owner: Any, name: str, end: Callable[[], None]) -> No
         return result
 
     setattr(owner, name, call)
-
-
-if __name__ == "__main__":
-    main()
