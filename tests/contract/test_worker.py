@@ -394,10 +394,10 @@ async def test_outcome_is_settled_when_the_database_is_back(
     monkeypatch.setattr(worker, "TROUBLE_SECONDS", 0.05)
     write_together, failures = database.write_together, iter([StorageUnavailable("away")] * 3)
 
-    async def sometimes(unit: Any, item: Any) -> Any:
+    async def sometimes(unit: Any, item: Any, **options: Any) -> Any:
         if (error := next(failures, None)) is not None:
             raise error
-        return await write_together(unit, item)
+        return await write_together(unit, item, **options)
 
     monkeypatch.setattr(database, "write_together", sometimes)
     handler = Script(Done())
