@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from contextlib import suppress
 from itertools import count
 from typing import Any
 
@@ -109,6 +110,94 @@ async def test_reads_of_one_kind_are_answered_together(
     await asyncio.gather(*held)
     assert [value for value, _ in results] == list(range(20))
     assert max(size for _, size in results) > 1
+
+
+class SlowReading:
+    """Queries that go together, of which the first stays with its reader until it is told to end."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+        self.began, self.may_end = threading.Event(), threading.Event()
+
+    def read(self, tx: Transaction, items: list[str]) -> list[int]:
+        self.batches.append(items)
+        self.began.set()
+        assert self.may_end.wait(10)
+        return [count_notes(tx)] * len(items)
+
+    async def hold_up(self, database: Database) -> "asyncio.Task[list[int]]":
+        """Has one reader read, and four queries come meanwhile."""
+        unit = self.read
+        asking = asyncio.create_task(database.read_together(unit, "first"))
+        await asyncio.to_thread(self.began.wait, 10)
+        later = [asyncio.create_task(database.read_together(unit, f"{i}")) for i in range(4)]
+
+        async def all_of_them() -> list[int]:
+            async with asyncio.timeout(10):
+                return list(await asyncio.gather(asking, *later))
+
+        return asyncio.create_task(all_of_them())
+
+
+async def turned_away(database: Database) -> None:
+    """Returns once the readers of `database` are closing."""
+    with suppress(StorageUnavailable):
+        while True:
+            await database.read(count_notes)
+
+
+async def test_queries_that_come_while_their_like_are_read_go_together(database: Database) -> None:
+    slow = SlowReading()
+    reading = await slow.hold_up(database)
+    await asyncio.sleep(0.05)
+    assert slow.batches == [["first"]]
+    slow.may_end.set()
+    assert await reading == [0] * 5
+    assert slow.batches == [["first"], ["0", "1", "2", "3"]]
+
+
+async def test_queries_of_one_kind_do_not_hold_up_others(database: Database) -> None:
+    await database.write(adding("a", 1))
+    slow = SlowReading()
+    reading = await slow.hold_up(database)
+    assert await database.read(count_notes) == 1
+    assert await database.read_together(_values, "a") == (1, 1)
+    assert len(slow.batches) == 1
+    slow.may_end.set()
+    await reading
+
+
+async def test_queries_that_wait_for_their_like_are_answered_before_the_readers_close(
+    database: Database, database_url: str
+) -> None:
+    closed = Database(database_url)
+    slow = SlowReading()
+    reading = await slow.hold_up(closed)
+    await asyncio.sleep(0.02)
+    closing = asyncio.create_task(asyncio.to_thread(closed.close))
+    await turned_away(closed)
+    slow.may_end.set()
+    assert await reading == [0] * 5
+    await closing
+
+
+async def test_failing_read_lets_its_like_be_read(database: Database) -> None:
+    slow = SlowReading()
+
+    def fail_first(tx: Transaction, items: list[str]) -> list[int]:
+        counts = slow.read(tx, items)
+        if "first" in items:
+            raise KeyError("first")
+        return counts
+
+    asking = asyncio.create_task(database.read_together(fail_first, "first"))
+    await asyncio.to_thread(slow.began.wait, 10)
+    later = asyncio.create_task(database.read_together(fail_first, "later"))
+    await asyncio.sleep(0)
+    slow.may_end.set()
+    with pytest.raises(KeyError):
+        await asking
+    assert await later == 0
 
 
 async def test_failing_read_harms_only_itself(database: Database) -> None:

@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
@@ -15,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from admit.errors import StorageUnavailable
 from admit.storage.handover import Handover
+from admit.storage.queries import Queries
 from admit.storage.transaction import (
     SeveralStatements,
     SingleStatements,
@@ -26,8 +26,7 @@ from admit.storage.work import AWAY, STOPPING, Fault, Work, answer, answer_with,
 
 WAITING_QUERIES_MAX = 20_000
 WAITING_SECONDS_MAX = 5.0
-BATCH_QUERIES_MAX = 16
-TOGETHER_MAX = 256
+ALONE_MAX = 16
 BATCH_SECONDS_MAX = 0.005
 AWAY_SECONDS = 0.25
 
@@ -62,7 +61,7 @@ class Readers:
     def __init__(self, engine: ReadEngine, count: int) -> None:
         self._engine = engine
         self._count = count
-        self._waiting: deque[Work] = deque()
+        self._queries = Queries()
         self._wake = threading.Condition()
         self._handover = Handover(self._wake)
         self._idle = 0
@@ -82,10 +81,11 @@ class Readers:
         with self._wake:
             if self._closing:
                 raise StorageUnavailable(STOPPING)
-            if len(self._waiting) >= WAITING_QUERIES_MAX:
+            if len(self._queries) >= WAITING_QUERIES_MAX:
                 raise StorageUnavailable("Too much is waiting to be read. Try again in a moment.")
-            self._waiting.append(work)
-            self._handover.came(work.loop)
+            self._queries.add(work)
+            if self._queries.can_be_taken():
+                self._handover.came(work.loop)
 
     def close(self) -> None:
         """Answers what is waiting, then ends the threads and their connections."""
@@ -98,7 +98,8 @@ class Readers:
     def _run(self) -> None:
         mark_thread_of_units()
         self._own.connection = None
-        while (batch := self._next_batch()) is not None:
+        batch: list[Work] = []
+        while batch := self._next_batch(batch):
             try:
                 self._serve([work for work in batch if work.is_wanted(WAITING_SECONDS_MAX)])
             except Exception:  # a bug of ours must not leave everybody waiting for ever
@@ -107,23 +108,21 @@ class Readers:
                 fail(batch, AWAY)
         self._disconnect()
 
-    def _next_batch(self) -> list[Work] | None:
-        """Waits for queries and takes this thread's share of them; None when none will come."""
+    def _next_batch(self, read: list[Work]) -> list[Work]:
+        """Waits for queries that this thread can take, having `read` others; none: no more will come."""
         with self._wake:
-            while not self._waiting:
-                if self._closing:
-                    return None
+            self._queries.has_read(read)
+            while not (batch := self._queries.take(self._share())) and not self._closing:
                 self._idle += 1
                 self._wake.wait()
                 self._idle -= 1
-            # Nobody waits behind another's query while a thread is idle.
-            share = 1 if self._idle else min(BATCH_QUERIES_MAX, 1 + len(self._waiting) // self._count)
-            batch = [self._waiting.popleft() for _ in range(min(share, len(self._waiting)))]
-            while self._waiting and len(batch) < TOGETHER_MAX and _are_alike(batch[-1], self._waiting[0]):
-                batch.append(self._waiting.popleft())
-            if self._waiting:
+            if self._queries.can_be_taken():
                 self._wake.notify()
             return batch
+
+    def _share(self) -> int:
+        """How many queries that stand alone a thread takes: one, while another thread has nothing to do."""
+        return 1 if self._idle else min(ALONE_MAX, 1 + len(self._queries) // self._count)
 
     def _serve(self, batch: list[Work]) -> None:
         """Answers `batch`, or puts the end of it back when its beginning takes long."""
@@ -214,7 +213,7 @@ class Readers:
     def _put_back(self, works: list[Work]) -> None:
         if works:
             with self._wake:
-                self._waiting.extendleft(reversed(works))
+                self._queries.put_back(works)
                 self._wake.notify()
 
     def _connect(self) -> Connection:
