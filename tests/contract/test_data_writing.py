@@ -17,6 +17,8 @@ from admit.data.operations import UNKNOWN, Author, Batch, Operation, Written
 from admit.data.tables import objects, pushes
 from admit.events.log import logs
 from admit.storage.database import Database
+from admit.storage.transaction import Transaction
+from tests.contract.notes import Gate
 from tests.residents import APP, NOW, move_in, person, start_app
 
 UID, USER = "usr_ada", "ada@example.com"
@@ -339,6 +341,33 @@ async def test_marker_of_another_time_counts_for_nothing(database: Database) -> 
     written = await push(database, later, known=first.after, epoch=first.epoch)
     assert written.epoch == "epo_restored"
     assert written.corrected == (("todos", "k"),)
+
+
+async def test_who_waits_for_another_server_to_make_a_realm_sees_what_it_wrote(
+    postgres_url: str,
+) -> None:
+    servers = [Database(postgres_url) for _ in range(2)]
+    for server in servers:
+        server.signals.attach(asyncio.get_running_loop())
+    await opened(servers[0])
+    gate = Gate()
+
+    def make(tx: Transaction) -> None:
+        batch = Batch(app_id=APP, realm=UID, realm_id=USER, author=ADA, operations=(put(n=1),), now=NOW)
+        writing.write(tx, [batch])
+        gate(tx)
+
+    making = asyncio.create_task(servers[0].write(make))
+    await asyncio.to_thread(gate.entered.wait, 10)
+    changing = asyncio.create_task(push(servers[1], change(m=2)))
+    await asyncio.sleep(0.3)
+    assert not changing.done()
+    gate.opened.set()
+    await making
+    assert not (await changing).rejections
+    assert await state(servers[1]) == MINE | {"n": 1, "m": 2}
+    for server in servers:
+        server.close()
 
 
 async def test_nothing_is_written_for_somebody_who_was_deleted(database: Database) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Sequence
 from functools import partial
 
 import pytest
@@ -11,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from admit.accounts.tables import sessions, user_words
 from admit.storage.database import Database
-from admit.storage.lookups import Lookup
+from admit.storage.lookups import Lookup, rows_of_all
 from admit.storage.rows import STATEMENT_ROWS_MAX, Change, Insertion
 from admit.storage.transaction import Transaction, Unit
 from tests.contract.notes import hold_writer, settled
@@ -224,6 +225,24 @@ async def test_key_that_could_not_be_stored_is_not_found_and_hides_no_other(data
     keys = [("app", "a\x00"), ("app", "\ud800"), ("app", "a")]
 
     assert len(await database.read(partial(FIND.rows, keys=keys))) == 1
+
+
+async def test_several_lookups_find_what_each_would_find_alone(database: Database) -> None:
+    rows = [("app", word, f"uid{number}") for number, word in enumerate(STRANGE)]
+    await database.write(partial(Transaction.count_written, statement=ADD, rows=rows))
+    asked: tuple[tuple[Lookup, Sequence[Sequence[str | int]]], ...] = (
+        (LOCK, [rows[1][:2], rows[1][:2], ("app", "\x00")]),
+        (FIND, []),
+        (FIND_WITH_UID, rows),
+        (FIND, [("app", "nobody")]),
+    )
+
+    def look_up(tx: Transaction) -> list[set[tuple[str, str, str]]]:
+        return [{(row[0], row[1], row[2]) for row in found} for found in rows_of_all(tx, *asked)]
+
+    expected = [{rows[1]}, set(), set(rows), set()]
+    assert await database.write(look_up) == expected
+    assert await database.write(rows_of_all) == []
 
 
 async def test_locked_rows_keep_another_server_waiting_until_the_commit(postgres_url: str) -> None:

@@ -3,8 +3,8 @@
 The lock of a realm's row makes of all who write to it an order, whose numbers are the revisions.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 from sqlalchemy import and_, bindparam, delete, func, select
@@ -23,7 +23,7 @@ from admit.data.operations import Rejection, Written
 from admit.data.stored import Place, Row
 from admit.data.tables import data_apps, objects, pushes, realms
 from admit.events.log import logs
-from admit.storage.lookups import Lookup
+from admit.storage.lookups import Lookup, rows_of_all
 from admit.storage.rows import Change, Insertion
 from admit.storage.transaction import Transaction
 
@@ -107,16 +107,28 @@ class Circumstances(NamedTuple):
     public: int
 
 
+class Found(NamedTuple):
+    """What a write meets, read while its realms are held. `revisions`: of the realms that are there."""
+
+    revisions: dict[RealmKey, int]
+    apps: dict[str, Circumstances]
+    heads: Sequence[Sequence[Any]]
+    pieces: Sequence[Sequence[Any]]
+
+
 def write(tx: Transaction, batches: list[Batch]) -> list[Written]:
     """Writes each batch, in order; each of its transactions whole or not at all.
 
     In list form, for `Database.write_together`. A batch has no more keys than a unit may have.
     """
-    revisions = _lock(tx, {(each.app_id, each.realm) for each in batches}, make=True)
-    before = dict(revisions)
-    apps = circumstances(tx, {each.app_id for each in batches})
-    store = _Store(tx, apps)
-    store.look(batches)
+    realms_of_all = {(each.app_id, each.realm) for each in batches}
+    found = _look(tx, realms_of_all, batches)
+    if missing := realms_of_all - found.revisions.keys():
+        _make(tx, missing)
+        found = _look(tx, realms_of_all, batches)
+    before, revisions = found.revisions, dict(found.revisions)
+    apps = found.apps
+    store = _Store(tx, found)
     written: list[Written] = []
     for portion in store.portions(batches):
         store.read_texts(portion)
@@ -134,7 +146,12 @@ def lock(tx: Transaction, keys: Iterable[RealmKey], *, make: bool = False) -> di
 
     Those that are not there are absent, and nothing is held of them; `make`: unless they can be made.
     """
-    return _lock(tx, set(keys), make=make)
+    wanted = set(keys)
+    found = _revisions_of(LOCK_REALMS.rows(tx, wanted))
+    if make and (missing := wanted - found.keys()):
+        _make(tx, missing)
+        found |= _revisions_of(LOCK_REALMS.rows(tx, missing))
+    return found
 
 
 def _write_one(store: "_Store", batch: Batch, revisions: dict[RealmKey, int]) -> Written:
@@ -162,8 +179,8 @@ def _write_one(store: "_Store", batch: Batch, revisions: dict[RealmKey, int]) ->
 class _Store:
     """The objects that batches meet, as they were stored and as they have become."""
 
-    def __init__(self, tx: Transaction, apps: dict[str, Circumstances]) -> None:
-        self.apps = apps
+    def __init__(self, tx: Transaction, found: "Found") -> None:
+        self.apps = found.apps
         self.changes: list[Changed] = []
         self._tx = tx
         self._rows: dict[RealmKey, dict[Place, Row]] = {}
@@ -172,23 +189,9 @@ class _Store:
         self._changed: dict[ObjectKey, Row] = {}
         self._remembered: dict[ObjectKey, int] = {}
         self._moments: dict[ObjectKey, int] = {}
-
-    def look(self, batches: Sequence[Batch]) -> None:
-        """Finds out which of the keys are there, and which pieces are known."""
-        keys = {key for batch in batches for key in _keys(batch)}
-        with_public = {app_id for app_id, app in self.apps.items() if app.public}
-        keys |= {(app, table, PUBLIC, key) for app, table, _, key in keys if app in with_public}
-        for app_id, table, realm, key, revision, writer, size in HEADS.rows(self._tx, keys):
-            rows = self._rows.setdefault((app_id, realm), {})
-            rows[table, key] = Row(revision, writer, size)
-        pieces = {
-            (batch.app_id, batch.realm, batch.client, piece)
-            for batch in batches
-            for each in batch.operations
-            if each.piece
-            for piece in (each.piece, SWEPT)
-        }
-        for app_id, uid, client, piece, at in PIECES.rows(self._tx, pieces):
+        for app_id, table, realm, key, revision, writer, size in found.heads:
+            self._rows.setdefault((app_id, realm), {})[table, key] = Row(revision, writer, size)
+        for app_id, uid, client, piece, at in found.pieces:
             if piece == SWEPT:
                 self._swept[app_id, uid, client] = at
             else:
@@ -292,20 +295,41 @@ class _Store:
         }
 
 
-def _lock(tx: Transaction, keys: set[RealmKey], *, make: bool) -> dict[RealmKey, int]:
-    found = {(row[0], row[1]): row[2] for row in LOCK_REALMS.rows(tx, keys)}
-    if make and (missing := keys - found.keys()):
-        # The user is locked: nobody makes the realm of somebody who is being deleted.
-        alive = users.by_uid(tx, [key for key in missing if key[1] != PUBLIC], lock=True)
-        made = sorted(key for key in missing if key in alive or key[1] == PUBLIC)
-        tx.write(ADD_REALMS, [(*key, 0) for key in made])
-        found |= {(row[0], row[1]): row[2] for row in LOCK_REALMS.rows(tx, made)}
-    return found
+def _look(tx: Transaction, keys: Set[RealmKey], batches: Sequence[Batch]) -> Found:
+    """Holds the realms that are there, and reads what the batches meet, on PostgreSQL in one round trip."""
+    objects_of_all = {key for batch in batches for key in _keys(batch)}
+    locked, of_apps, heads, pieces = rows_of_all(
+        tx,
+        (LOCK_REALMS, keys),
+        (CIRCUMSTANCES, {(app_id,) for app_id, _ in keys}),
+        (HEADS, objects_of_all),
+        (PIECES, _pieces(batches)),
+    )
+    apps = _circumstances_of(of_apps)
+    public = {(app_id, table, PUBLIC, key) for app_id, table, _, key in objects_of_all if apps[app_id].public}
+    return Found(_revisions_of(locked), apps, [*heads, *HEADS.rows(tx, public - objects_of_all)], pieces)
+
+
+def _make(tx: Transaction, missing: Set[RealmKey]) -> None:
+    """Makes realms of those who are there.
+
+    Users are locked: nobody makes the realm of somebody who is being deleted.
+    """
+    alive = users.by_uid(tx, [key for key in missing if key[1] != PUBLIC], lock=True)
+    made = sorted(key for key in missing if key in alive or key[1] == PUBLIC)
+    tx.write(ADD_REALMS, [(*key, 0) for key in made])
+
+
+def _revisions_of(rows: Iterable[Sequence[Any]]) -> dict[RealmKey, int]:
+    return {(row[0], row[1]): row[2] for row in rows}
 
 
 def circumstances(tx: Transaction, app_ids: Iterable[str]) -> dict[str, Circumstances]:
     """What is so in each app that there is."""
-    rows = CIRCUMSTANCES.rows(tx, [(app_id,) for app_id in app_ids])
+    return _circumstances_of(CIRCUMSTANCES.rows(tx, [(app_id,) for app_id in app_ids]))
+
+
+def _circumstances_of(rows: Iterable[Sequence[Any]]) -> dict[str, Circumstances]:
     return {row[0]: Circumstances(*row[1:]) for row in rows}
 
 
@@ -318,6 +342,16 @@ def _keys(batch: Batch) -> Iterator[ObjectKey]:
     for each in batch.operations:
         for key in each.keys:
             yield batch.app_id, each.table, batch.realm, key
+
+
+def _pieces(batches: Iterable[Batch]) -> set[tuple[str, str, str, str]]:
+    return {
+        (batch.app_id, batch.realm, batch.client, piece)
+        for batch in batches
+        for each in batch.operations
+        if each.piece
+        for piece in (each.piece, SWEPT)
+    }
 
 
 def listens(app: Circumstances) -> bool:

@@ -115,6 +115,26 @@ class Lookup:
         return select(each).select_from(given.join(each, true()))
 
 
+def rows_of_all(
+    tx: Transaction, *asked: tuple[Lookup, Iterable[Sequence[str | int]]]
+) -> list[Sequence[Sequence[Any]]]:
+    """The rows that each lookup finds for its keys, like `Lookup.rows`, each row by its places.
+
+    PostgreSQL is asked all of it at once, and answers in this order: what is locked first stays as the others
+    see it.
+    """
+    if tx.dialect == "sqlite":
+        return [lookup.rows(tx, keys) for lookup, keys in asked]
+    wanted = [sorted(set(map(tuple, keys))) for _, keys in asked]
+    volley = [
+        (lookup._for_postgres, {"keys": _encoded(keys)})
+        for (lookup, _), keys in zip(asked, wanted, strict=True)
+        if keys
+    ]
+    found = iter(tx.rows_of_each(volley))
+    return [next(found) if keys else [] for keys in wanted]
+
+
 def _encoded(keys: list[tuple[str | int, ...]]) -> str:
     """JSON of those of `keys` that could be stored. One look at the text says that it is all of them."""
     try:
