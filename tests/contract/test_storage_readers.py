@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 from typing import Any
@@ -14,7 +15,7 @@ from admit.errors import AdmitError, StorageUnavailable
 from admit.storage import readers
 from admit.storage.database import Database
 from admit.storage.transaction import Transaction
-from tests.contract.notes import VALUE, add_together, adding, all_notes, count_notes, make_notes
+from tests.contract.notes import COUNT, VALUE, add_together, adding, all_notes, count_notes, make_notes
 
 
 @pytest.fixture(autouse=True)
@@ -49,11 +50,21 @@ async def test_read_never_sees_half_a_unit(database: Database) -> None:
     assert all(number % 2 == 0 for number in seen)
 
 
-async def test_statements_of_one_read_see_the_same_moment(database: Database) -> None:
+def count_at_once(tx: Transaction) -> int:
+    first, again = ([row[0] for row in rows] for rows in tx.rows_of_each([(COUNT, {})] * 2))
+    assert first == again
+    count: int = first[0]
+    return count
+
+
+@pytest.mark.parametrize("ask", [count_notes, count_at_once])
+async def test_statements_of_one_read_see_the_same_moment(
+    database: Database, ask: Callable[[Transaction], int]
+) -> None:
     looked, written = threading.Event(), threading.Event()
 
     def twice(tx: Transaction) -> tuple[int, int]:
-        first = count_notes(tx)
+        first = ask(tx)
         looked.set()
         assert written.wait(10)
         return first, count_notes(tx)

@@ -232,6 +232,13 @@ class SingleStatements(Transaction):
         self._executed = True
         return super().execute(statement, parameters)
 
+    def rows_of_each(self, asked: Sequence[Asked]) -> list[Sequence[Sequence[Any]]]:
+        """As in a transaction, where it is one statement, the first. Raises SeveralStatements otherwise."""
+        if self._executed or len(asked) > 1:
+            raise SeveralStatements
+        self._executed = bool(asked)
+        return super().rows_of_each(asked)
+
     def begin_unit(self, members: int = 1) -> None:
         """Lets the next unit execute its statement."""
         self._executed = False
