@@ -1,6 +1,7 @@
 """Writing objects: what is taken, what is left, what is done once, and who hears of it."""
 
 import asyncio
+import threading
 from functools import partial
 from typing import Any
 
@@ -379,6 +380,30 @@ async def test_nothing_is_written_for_somebody_who_was_deleted(database: Databas
         await database.read(lambda tx: tx.execute(select(func.count()).select_from(objects)).scalar_one())
         == 0
     )
+
+
+@pytest.mark.parametrize(
+    ("sent", "is_aside"),
+    [
+        ([put()], False),
+        ([put(f"k{number}", f"t{number}") for number in range(500)], True),
+        ([operation("upsert", tuple(f"k{each}" for each in range(500)), values=(MINE,) * 500)], True),
+    ],
+)
+async def test_what_is_large_does_not_hold_up_the_loop(
+    database: Database, monkeypatch: pytest.MonkeyPatch, sent: list[Operation], is_aside: bool
+) -> None:
+    await opened(database)
+    cut_by: list[threading.Thread] = []
+
+    def remembered(*arguments: Any) -> Any:
+        cut_by.append(threading.current_thread())
+        return units(*arguments)
+
+    units = pushing.units
+    monkeypatch.setattr(pushing, "units", remembered)
+    assert not (await push(database, *sent)).rejections
+    assert [thread is not threading.main_thread() for thread in cut_by] == [is_aside]
 
 
 async def test_pages_end_between_revisions_and_stay_small(

@@ -23,7 +23,7 @@ PIECE_KEYS = 16
 """An operation is remembered in pieces of so many keys, always the same ones, whatever a unit has room for.
 Otherwise, who repeats what a crash has left half done would find pieces of another size known."""
 UNIT_BYTES = 4_000_000
-ASIDE_OPERATIONS = 500
+ASIDE_KEYS = 500
 FEW_KEYS = 8
 """So few are never too many bytes: they are not weighed."""
 
@@ -56,8 +56,9 @@ async def push(db: Database, batch: Batch) -> Written:
 
 
 async def _aside(batch: Batch, work: Callable[[], T]) -> T:
-    """Does `work`, beside the loop where the batch has many operations."""
-    return work() if len(batch.operations) < ASIDE_OPERATIONS else await asyncio.to_thread(work)
+    """Does `work`, beside the loop where the batch has many keys or operations."""
+    parts = sum(max(1, len(each.keys)) for each in batch.operations)
+    return work() if parts < ASIDE_KEYS else await asyncio.to_thread(work)
 
 
 def in_order(operations: Sequence[Operation]) -> tuple[Operation, ...]:
