@@ -37,7 +37,7 @@ async def push(db: Database, batch: Batch) -> Written:
 
     Whoever repeats it, because no answer has come, comes to the same. Raises StorageUnavailable.
     """
-    operations = await _aside(batch, partial(in_order, batch.operations))
+    operations = await _aside(batch.operations, partial(in_order, batch.operations))
     if any(each.criteria is not None for each in operations):
         operations = await find_meant(db, batch, operations)
     sizes: Sizes = {}
@@ -47,7 +47,7 @@ async def push(db: Database, batch: Batch) -> Written:
         looked_at = [each for each in operations if load.listens or needs_text(each)]
         places = {(each.table, key) for each in looked_at for key in each.keys}
         sizes = await sizes_of(db, batch, places) if places else {}
-    portions = await _aside(batch, lambda: list(units(batch, operations, sizes, load))) or [[]]
+    portions = await _aside(operations, lambda: list(units(batch, operations, sizes, load))) or [[]]
     parts = [
         await db.write_together(write, replace(batch, operations=tuple(unit), is_last=unit is portions[-1]))
         for unit in portions
@@ -55,9 +55,9 @@ async def push(db: Database, batch: Batch) -> Written:
     return _joined(parts)
 
 
-async def _aside(batch: Batch, work: Callable[[], T]) -> T:
-    """Does `work`, beside the loop where the batch has many keys or operations."""
-    parts = sum(max(1, len(each.keys)) for each in batch.operations)
+async def _aside(operations: Sequence[Operation], work: Callable[[], T]) -> T:
+    """Does `work`, beside the loop where there are many operations or keys of them."""
+    parts = sum(max(1, len(each.keys)) for each in operations)
     return work() if parts < ASIDE_KEYS else await asyncio.to_thread(work)
 
 

@@ -179,7 +179,7 @@ def _write_one(store: "_Store", batch: Batch, revisions: dict[RealmKey, int]) ->
 class _Store:
     """The objects that batches meet, as they were stored and as they have become."""
 
-    def __init__(self, tx: Transaction, found: "Found") -> None:
+    def __init__(self, tx: Transaction, found: Found) -> None:
         self.apps = found.apps
         self.changes: list[Changed] = []
         self._tx = tx

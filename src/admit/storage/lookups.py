@@ -67,7 +67,7 @@ class Lookup:
         Keys may come from anybody: one that could not be stored is not found. `values` are those of the
         parameters that `chosen` and `each_max` have.
         """
-        wanted = sorted(set(map(tuple, keys)))
+        wanted = _each_once(keys)
         if not wanted:
             return []
         parameters = {"keys": _encoded(wanted), **values}
@@ -125,7 +125,7 @@ def rows_of_all(
     """
     if tx.dialect == "sqlite":
         return [lookup.rows(tx, keys) for lookup, keys in asked]
-    wanted = [sorted(set(map(tuple, keys))) for _, keys in asked]
+    wanted = [_each_once(keys) for _, keys in asked]
     volley = [
         (lookup._for_postgres, {"keys": _encoded(keys)})
         for (lookup, _), keys in zip(asked, wanted, strict=True)
@@ -133,6 +133,11 @@ def rows_of_all(
     ]
     found = iter(tx.rows_of_each(volley))
     return [next(found) if keys else [] for keys in wanted]
+
+
+def _each_once(keys: Iterable[Sequence[str | int]]) -> list[tuple[str | int, ...]]:
+    """In their order, which is the one in which rows are locked."""
+    return sorted(set(map(tuple, keys)))
 
 
 def _encoded(keys: list[tuple[str | int, ...]]) -> str:

@@ -34,10 +34,9 @@ class Queries:
         self._count += 1
 
     def put_back(self, batch: Sequence[Work]) -> None:
-        """Queues what was taken and not read, before all others of its kind."""
-        if batch:
-            self._waiting.setdefault(_kind_of(batch[0]), deque()).extendleft(reversed(batch))
-            self._count += len(batch)
+        """Queues what was taken and not read, one or more, before all others of its kind."""
+        self._waiting.setdefault(_kind_of(batch[0]), deque()).extendleft(reversed(batch))
+        self._count += len(batch)
 
     def can_be_taken(self) -> bool:
         """Whether `take` has something to give."""

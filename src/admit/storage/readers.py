@@ -232,15 +232,8 @@ class Readers:
 
 
 def _front(batch: list[Work]) -> list[Work]:
-    """The first query and those behind it that may run together with it."""
-    end = 1
-    while end < len(batch) and _are_alike(batch[0], batch[end]):
-        end += 1
-    return batch[:end]
-
-
-def _are_alike(first: Work, second: Work) -> bool:
-    return first.together and second.together and first.unit is second.unit
+    """What is run at once: all of `batch` where it shares its statements, else the first of it."""
+    return batch if batch[0].together else batch[:1]
 
 
 def _code_of(work: Work) -> CodeType | Callable[..., Any]:
