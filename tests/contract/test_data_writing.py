@@ -382,18 +382,35 @@ async def test_nothing_is_written_for_somebody_who_was_deleted(database: Databas
     )
 
 
+ALL_OF_MANY = operation("upsert", tuple(f"k{each}" for each in range(500)), values=(MINE | {"n": 1},) * 500)
+
+
 @pytest.mark.parametrize(
-    ("sent", "is_aside"),
+    ("there", "sent", "is_aside"),
     [
-        ([put()], False),
-        ([put(f"k{number}", f"t{number}") for number in range(500)], True),
-        ([operation("upsert", tuple(f"k{each}" for each in range(500)), values=(MINE,) * 500)], True),
+        ([], [put()], False),
+        ([], [put(f"k{number}", f"t{number}") for number in range(500)], True),
+        ([], [ALL_OF_MANY], True),
+        (
+            [ALL_OF_MANY],
+            [
+                operation(
+                    "modify", (), "t2", specs=({"n": 2},), criteria=Criteria("n", {"type": 1, "lower": 1})
+                )
+            ],
+            True,
+        ),
     ],
 )
 async def test_what_is_large_does_not_hold_up_the_loop(
-    database: Database, monkeypatch: pytest.MonkeyPatch, sent: list[Operation], is_aside: bool
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    there: list[Operation],
+    sent: list[Operation],
+    is_aside: bool,
 ) -> None:
     await opened(database)
+    await push(database, *there, client="laptop")
     cut_by: list[threading.Thread] = []
 
     def remembered(*arguments: Any) -> Any:
