@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from admit.data import object_writing, table_settings, values
-from admit.web import sync_api
+from admit.web import large_bodies, sync_api
 from tests.commands import Runner
 from tests.contract.command_line import CommandLine
 from tests.installation import Installation
@@ -268,6 +268,9 @@ def test_limits_of_the_guide_are_those_of_the_code() -> None:
         (values.TABLE_CHARACTERS_MAX, "| a table's name | 100 characters,"),
         (table_settings.TABLES_MAX, "500 tables in an app |"),
         (sync_api.SYNC_BYTES_MAX, "| a push | 16 MB;"),
+        (large_bodies.FREE_BYTES, "| requests over 1 MB at once |"),
+        (large_bodies.TOTAL_BYTES, "64 MB in a process,"),
+        (large_bodies.SHARE_BYTES, "32 MB of one network;"),
         (sync_api.ANONYMOUS_BYTES_MAX, "| a request of a stranger | 256 kB |"),
         (object_writing.OBJECTS_MAX, "| REST, batch | 1,000 objects at once |"),
     ]

@@ -1,11 +1,13 @@
 """POST /sync: who may, what clients settle with, and that days are counted."""
 
 import asyncio
+import threading
 from typing import Any
 
 import msgspec
 import pytest
 
+from admit.web import large_bodies, sync_requests
 from tests.contract.served import Served
 from tests.contract.sync_desk import ADA, UNDEFINED, Device, sync
 
@@ -240,3 +242,27 @@ async def test_a_request_over_its_limit_is_refused_and_nothing_of_it_is_stored(d
     assert (await sync(door, large, door.bearer(app))).status == 413
     assert (await sync(door, FIRST, door.bearer(app))).json["changes"] == []
     assert (await sync(door, FIRST | {"pad": "x" * 262_144})).status == 413
+
+
+async def test_large_requests_are_read_a_few_at_a_time(door: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = await door.app()
+    await door.write(app, {"userId": ADA, "type": "prod"})
+    monkeypatch.setattr(large_bodies, "WAIT_SECONDS_MAX", 0.3)
+    let_go, honest = threading.Event(), sync_requests.read
+
+    def slow(body: bytes) -> Any:
+        let_go.wait(timeout=30)
+        return honest(body)
+
+    monkeypatch.setattr(sync_requests, "read", slow)
+    large = msgspec.json.encode(FILLED | {"pad": "x" * 15_900_000})
+    asked = [asyncio.create_task(sync(door, large, door.bearer(app))) for _ in range(3)]
+    try:
+        (refused,), under_way = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+        answer = refused.result()
+        assert (answer.status, answer.json["code"]) == (503, "temporarily_unavailable")
+        assert answer.headers["Retry-After"] == "5"
+    finally:
+        let_go.set()
+    assert [each.status for each in await asyncio.gather(*under_way)] == [200, 200]
+    assert (await sync(door, large, door.bearer(app))).status == 200

@@ -80,6 +80,7 @@ from admit.web.audit import Audit
 from admit.web.changes import Hub
 from admit.web.errors import MethodNotAllowed, answer_for, status_of
 from admit.web.hosts import Hosts
+from admit.web.large_bodies import LargeBodies
 from admit.web.manager import doors as manager
 from admit.web.operations import Call, ClientGone, Operation
 from admit.web.paths import Endpoint, Paths
@@ -185,6 +186,7 @@ class Application:
         self._find_app = gateway.directory.app
         self._hosts = Hosts(gateway.directory, gateway.settings)
         self._trusted = gateway.settings.trusted_proxies
+        self._large_bodies = LargeBodies()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -213,6 +215,7 @@ class Application:
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         """The answer, with the headers that every answer has. What goes wrong inside is answered, too."""
         marks: cors.Headers = []
+        self._large_bodies.receive(scope)
         try:
             scope["path"] = await self._hosts.path_of(scope)
             marks = await cors.marks_for(scope, self._find_app)
@@ -224,6 +227,8 @@ class Application:
             raise
         except Exception as error:
             response = _told(error, scope)
+        finally:
+            self._large_bodies.leave(scope)
         present = {name for name, _ in response.raw_headers}
         response.raw_headers += [each for each in _SAFE_HEADERS if each[0] not in present]
         response.raw_headers += [each for each in marks if each[0] not in present]

@@ -15,6 +15,7 @@ from admit.errors import InvalidRequest, TooLarge
 from admit.gateway import Gateway
 from admit.operators.tokens import OperatorToken
 from admit.web.errors import BodyTooSlow
+from admit.web.large_bodies import take_place
 
 BODY_BYTES_MAX = 1_000_000
 BODY_SECONDS_MAX = 10.0
@@ -125,10 +126,12 @@ Handler = Callable[[Call], Awaitable[Response]]
 
 
 async def read_body(request: Request, bytes_max: int) -> bytes:
-    """The whole body. Raises TooLarge as soon as it is, BodyTooSlow, and ClientGone."""
+    """The whole body. Raises TooLarge as soon as it is, Unavailable, BodyTooSlow, and ClientGone."""
     length = request.headers.get("content-length", "")
-    if length.isascii() and length.isdigit() and int(length[:12]) > bytes_max:
+    announced = int(length[:12]) if length.isascii() and length.isdigit() else bytes_max
+    if announced > bytes_max:
         raise _too_large(bytes_max)
+    await take_place(request.scope, announced)
     chunks: list[bytes] = []
     size = 0
     try:
