@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 from msgspec.structs import replace
-from sqlalchemy import Engine, event, select, text
+from sqlalchemy import select, text
 from structlog.testing import capture_logs
 
 from admit.accounts.apps import App
@@ -34,6 +34,7 @@ from admit.storage.schema import metadata
 from admit.storage.sealing import KeyRing
 from admit.storage.transaction import Transaction
 from tests.contract.signin_desk import ADDRESS, NOON, Desk, Device, SetClock, an_app, device, wrong
+from tests.statements import noticed
 
 
 @pytest.fixture
@@ -576,20 +577,14 @@ async def test_nobody_is_looked_up_unless_the_app_wants_it(desk: Desk) -> None:
     """The answer cannot tell who is known, because nothing that happens depends on it."""
     statements: list[str] = []
 
-    def note(_c: object, _cursor: object, statement: str, *_rest: object) -> None:
-        statements.append(statement)
-
-    event.listen(Engine, "before_cursor_execute", note)
     asked: list[str] = []
 
     async def hopeless(_app: App, email: str, _intent: str) -> Refused:
         asked.append(email)
         return Refused("No.", code=USER_NOT_REGISTERED)
 
-    try:
+    with noticed(lambda _connection, statement, _parameters: statements.append(statement)):
         await desk.codes.start(desk.app, "bob@example.com", "login", ADDRESS, hopeless=hopeless)
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
     touched = {table for table in metadata.tables if any(f" {table} " in each for each in statements)}
     assert touched & {"users", "identities", "admissions", "sessions"} == set()
     assert "email_codes" in touched

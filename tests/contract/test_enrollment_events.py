@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 import pytest
 from msgspec.structs import replace
-from sqlalchemy import event
 
 from admit import clock
 from admit.accounts import facts, session_opening, session_states
@@ -27,6 +26,7 @@ from admit.storage.transaction import Transaction
 from tests.contract.test_door import FIRST_LOGIN, House, open_house, proof
 from tests.receiver import always, receiving
 from tests.residents import APP, NOW, events_of, key, login, move_in, person, start_app, told
+from tests.statements import noticed
 
 OWNER = "owner@example.com"
 MAILED_CODE = SignIn(method="email_code", provider="email")
@@ -219,17 +219,11 @@ async def test_renewals_look_nothing_up_for_events(database: Database) -> None:
     async def statements(*openings: OpenSession) -> list[str]:
         executed: list[str] = []
 
-        def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-            executed.append(statement)
-
         def unit(tx: Transaction) -> None:
-            event.listen(tx.connection, "before_cursor_execute", note)
-            try:
+            with noticed(lambda _connection, statement, _parameters: executed.append(statement)):
                 for opened in session_opening.open_or_renew(tx, openings):
                     assert isinstance(opened, Opened)
                     facts.record_start(tx, opened, MAILED_CODE, NOW)
-            finally:
-                event.remove(tx.connection, "before_cursor_execute", note)
 
         await database.write(unit)
         return executed

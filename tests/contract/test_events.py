@@ -112,7 +112,7 @@ async def test_head_is_the_place_of_the_newest_event(database: Database) -> None
 
 
 async def test_event_of_an_app_without_a_log_is_refused_and_not_lost_silently(database: Database) -> None:
-    with pytest.raises(Exception, match="row"):
+    with pytest.raises(LookupError, match="app_unknown has no log"):
         await record(database, fact(app_id="app_unknown"))
 
 

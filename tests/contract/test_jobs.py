@@ -7,19 +7,17 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
-from unittest.mock import patch
 
 import pytest
-from sqlalchemy import Connection, event, insert, select
+from sqlalchemy import Connection, insert, select
 
 from admit.jobs import claims, emptying, queue
 from admit.jobs.claims import Wanted
 from admit.jobs.queue import Job, Settlement
 from admit.jobs.tables import jobs
-from admit.storage import volleys
 from admit.storage.database import Database
 from admit.storage.transaction import Transaction
-from admit.storage.volleys import Asked
+from tests.statements import noticed
 
 NOW = 1_764_000_000_000
 LEASE_MS = 60_000
@@ -385,7 +383,7 @@ def indexes_used(tx: Transaction) -> dict[str, set[str]]:
     """By operation, the indexes that the database goes by, or "none" where it reads the whole table."""
     executed: list[tuple[str, Any]] = []
 
-    def remember(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
+    def remember(_connection: Connection, statement: str, parameters: Any) -> None:
         executed.append((statement, parameters[0] if isinstance(parameters, list) else parameters))
 
     if tx.dialect == "postgresql":
@@ -409,10 +407,8 @@ def indexes_used(tx: Transaction) -> dict[str, set[str]]:
     used: dict[str, set[str]] = {}
     for name, operate in operations.items():
         executed.clear()
-        event.listen(tx.connection, "before_cursor_execute", remember)
-        with patch.object(volleys, "rows_of_each", remembered(executed)):
+        with noticed(remember):
             operate()
-        event.remove(tx.connection, "before_cursor_execute", remember)
         plans = " ".join(plan(tx, statement, parameters) for statement, parameters in list(executed))
         used[name] = set(
             re.findall(r"(?:ix|pk)_jobs\w*", plans.replace("sqlite_autoindex_jobs_1", "pk_jobs"))
@@ -420,18 +416,6 @@ def indexes_used(tx: Transaction) -> dict[str, set[str]]:
         if re.search(r"Seq Scan on jobs|SCAN jobs\b", plans):
             used[name].add("none")
     return used
-
-
-def remembered(executed: list[tuple[str, Any]]) -> Callable[[Connection, Sequence[Asked]], object]:
-    """Volleys as ever; `executed` is told of what goes past SQLAlchemy."""
-
-    def rows_of_each(connection: Connection, asked: Sequence[Asked]) -> object:
-        if "pipeline" in connection.info:
-            executed.extend(volleys.text_of(*each) for each in asked)
-        return fire(connection, asked)
-
-    fire = volleys.rows_of_each
-    return rows_of_each
 
 
 def settle_all(tx: Transaction, settled: list[Settlement]) -> None:

@@ -11,8 +11,10 @@ import psycopg
 import pytest
 from sqlalchemy import Text, bindparam, func, select, text
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import IntegrityError
 
 from admit import clock
+from admit.accounts.tables import user_words
 from admit.errors import AdmitError, StorageUnavailable
 from admit.storage import listen, postgres, transaction, writer
 from admit.storage.database import Database
@@ -40,6 +42,7 @@ T = TypeVar("T")
 
 BACKEND = select(func.pg_backend_pid())
 NOTE = Insertion(insert(notes))
+ADD_WORDS = Insertion(insert(user_words))
 
 
 @pytest.fixture
@@ -372,6 +375,23 @@ async def test_pooler_is_given_no_prepared_statements_and_the_limits_with_each_t
     assert limits[1].endswith("ms")
     assert await behind.read(lambda tx: tx.execute(show).scalar_one()) == "5s"
     assert proxy.parsed == []
+    behind.close()
+
+
+async def test_behind_a_pooler_rows_fail_at_once_and_harm_only_their_own_unit(
+    proxy: Proxy, database: Database
+) -> None:
+    proxy.acts_as_pooler = True
+    behind = _open(proxy.start())
+
+    def add(uid: str) -> Awaitable[None]:
+        return behind.write(lambda tx: tx.write(ADD_WORDS, [("app", "ada", uid)]))
+
+    await add("taken")
+    told = await asyncio.gather(*map(add, ("first", "taken", "last")), return_exceptions=True)
+    assert [told[0], type(told[1]), told[2]] == [None, IntegrityError, None]
+    words = await behind.read(lambda tx: tx.execute(select(user_words.c.uid)).scalars().all())
+    assert set(words) == {"taken", "first", "last"}
     behind.close()
 
 

@@ -7,20 +7,19 @@ the house. MARK is a file that is made right before dying: where it exists, the 
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection
 from sqlalchemy.engine.base import RootTransaction
 
 from admit.config import Settings
 from admit.enrollment import asking
 from admit.outbound.mail import FileMailer
-from admit.storage import volleys
-from admit.storage.volleys import Asked
 from admit.web import server, token_api
 from admit.webhooks import change_delivery, delivery
+from tests.statements import begin_to_notice
 
 COMMITS = {
     "code": ("INSERT INTO email_codes",),
@@ -74,19 +73,11 @@ def die(mark: Path) -> None:
 
 
 def _arm_commit(moment: str, words: tuple[str, ...], end: Callable[[], None]) -> None:
-    @event.listens_for(Engine, "before_cursor_execute")
-    def notice(connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+    def notice(connection: Connection, statement: str, _parameters: object) -> None:
         if all(word in statement for word in words):
             connection.info["mortal"] = True
 
-    fire = volleys.rows_of_each
-
-    def rows_of_each(connection: Connection, asked: Sequence[Asked]) -> list[Sequence[Sequence[Any]]]:
-        for each in asked:
-            notice(connection, None, volleys.text_of(*each)[0])
-        return fire(connection, asked)
-
-    setattr(volleys, "rows_of_each", rows_of_each)  # noqa: B010  (they go past SQLAlchemy)
+    begin_to_notice(notice)
     original = RootTransaction.commit
 
     def commit(transaction: Any) -> None:

@@ -263,13 +263,19 @@ def _take_places(tx: Transaction, recorded: list[Event]) -> None:
     by_app: defaultdict[str, list[Event]] = defaultdict(list)
     for event in recorded:
         by_app[event.app_id].append(event)
+    apps = sorted(by_app)
+    heads = tx.rows_of_each(
+        [(TAKE_POSITIONS, {"app": app_id, "count": len(by_app[app_id])}) for app_id in apps]
+    )
     rows = []
-    for app_id in sorted(by_app):
+    for app_id, head in zip(apps, heads, strict=True):
+        if not head:
+            raise LookupError(f"The app {app_id} has no log, and its events would be lost.")
+        ((last, audience),) = head
         news = by_app[app_id]
-        head = tx.execute(TAKE_POSITIONS, {"app": app_id, "count": len(news)}).one()
-        placed = [_row(event, position) for position, event in enumerate(news, head.position - len(news) + 1)]
-        if head.audience:
-            _tell(tx, app_id, head.audience, placed)
+        placed = [_row(event, position) for position, event in enumerate(news, last - len(news) + 1)]
+        if audience:
+            _tell(tx, app_id, audience, placed)
         rows += placed
         tx.signal(TOPIC, app_id)
     tx.write(ADD_EVENTS, rows)

@@ -27,8 +27,8 @@ from admit.jobs.order import BLOCKED_MS
 from admit.jobs.queue import Job
 from admit.jobs.tables import jobs
 from admit.jobs.tables import lanes as lanes_table
+from admit.storage.direct import Asked, written_out
 from admit.storage.transaction import Transaction
-from admit.storage.volleys import Asked, written_out
 
 DUES_PAGE = 500
 POSTPONED_AT_ONCE = 500

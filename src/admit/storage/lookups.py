@@ -71,11 +71,13 @@ class Lookup:
         if not wanted:
             return []
         parameters = {"keys": _encoded(wanted), **values}
-        if tx.dialect != "sqlite":
-            return tx.execute(self._for_postgres, parameters).all()
-        found = msgspec.json.decode(tx.execute(self._for_sqlite, parameters).scalar_one())
-        if self._each_max is not None:
-            found = chain.from_iterable(found)
+        if tx.dialect == "sqlite":
+            (((text,),),) = tx.rows_of_each([(self._for_sqlite, parameters)])
+            found = msgspec.json.decode(text)
+            if self._each_max is not None:
+                found = chain.from_iterable(found)
+        else:
+            (found,) = tx.rows_of_each([(self._for_postgres, parameters)])
         return [self._row._make(row) for row in found]
 
     @cached_property

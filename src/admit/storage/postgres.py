@@ -21,6 +21,7 @@ from sqlalchemy.sql import bindparam
 
 from admit import clock
 from admit.storage import notices
+from admit.storage.direct import Asked
 from admit.storage.schema import metadata, moment, number, text
 from admit.storage.sending import SendingConnection
 from admit.storage.transaction import Signal, Transaction
@@ -49,12 +50,13 @@ writers = Table(
 
 REGISTER_WRITER = insert(writers).on_conflict_do_nothing()
 PRUNE_WRITERS = delete(writers).where(writers.c.seen_at < bindparam("before"))
-MARK_BATCH = insert(writers)
-MARK_BATCH = MARK_BATCH.on_conflict_do_update(
+_MARK = insert(writers)
+_MARK = _MARK.on_conflict_do_update(
     index_elements=[writers.c.writer_id],
-    set_={"batch": MARK_BATCH.excluded.batch, "seen_at": MARK_BATCH.excluded.seen_at},
+    set_={"batch": _MARK.excluded.batch, "seen_at": _MARK.excluded.seen_at},
 )
-MARK_BATCH_AND_NOTIFY = MARK_BATCH.returning(
+MARK_BATCH = _MARK.returning(writers.c.batch)
+MARK_BATCH_AND_NOTIFY = _MARK.returning(
     func.pg_notify(bindparam("channel", type_=Text), bindparam("notice", type_=Text))
 )
 NOTIFY = select(func.pg_notify(bindparam("channel", type_=Text), bindparam("notice", type_=Text)))
@@ -160,12 +162,12 @@ class PostgresEngine:
         self._batch += 1
         mark = {"writer_id": self._writer_id, "batch": self._batch, "seen_at": clock.now()}
         *former, last = notices.encode(self._writer_id, signals) or [""]
-        for notice in former:
-            tx.execute(NOTIFY, {"channel": notices.CHANNEL, "notice": notice})
+        asked: list[Asked] = [(NOTIFY, {"channel": notices.CHANNEL, "notice": each}) for each in former]
         if last:
-            tx.execute(MARK_BATCH_AND_NOTIFY, mark | {"channel": notices.CHANNEL, "notice": last})
+            asked.append((MARK_BATCH_AND_NOTIFY, mark | {"channel": notices.CHANNEL, "notice": last}))
         else:
-            tx.execute(MARK_BATCH, mark)
+            asked.append((MARK_BATCH, mark))
+        tx.rows_of_each(asked)
 
     def fault_of(self, error: DBAPIError) -> Fault:
         state: str = getattr(error.orig, "sqlstate", None) or ""
@@ -206,13 +208,12 @@ class PostgresEngine:
         with suppress(psycopg.Error):
             self._pipeline.close()
 
-    def _execute(self, cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
+    def _execute(self, cursor: Any, statement: str, parameters: Any, _context: Any) -> bool:
         cursor.execute(statement, parameters)
-        if not context.execution_options.get("unawaited"):
-            self._await_results()
+        self._await_results()
         return True
 
-    def _execute_many(self, cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
+    def _execute_many(self, cursor: Any, statement: str, parameters: Any, _context: Any) -> bool:
         cursor.executemany(statement, parameters)
         self._await_results()
         return True

@@ -9,7 +9,6 @@ SQLite as few statements with as many rows each as there can be.
 from collections.abc import Iterator, Sequence
 from functools import cache, cached_property
 from itertools import chain
-from types import MappingProxyType
 from typing import Any, Protocol
 
 import msgspec
@@ -35,11 +34,11 @@ from sqlalchemy import Column as TableColumn
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import Insert
 
+from admit.storage import direct
+from admit.storage.direct import Values
+
 STATEMENT_ROWS_MAX = 128
 """17 columns of as many rows are far from SQLite's limit of 32,766 parameters."""
-
-UNAWAITED = MappingProxyType({"unawaited": True})
-"""Of a statement whose result nobody needs."""
 
 OR_FAIL = "OR FAIL"
 """Spares SQLite the journal by which it would undo half a statement: where one fails, we undo the unit."""
@@ -67,16 +66,16 @@ class Insertion:
         if connection.dialect.name == "sqlite":
             _run_on_sqlite(connection, self._for_sqlite, rows)
         else:
-            connection.execute(self._for_postgres, self._parameters(rows), execution_options=UNAWAITED)
+            direct.send(connection, *self._on_postgres(rows))
 
     def count(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> int:
         """Like `run`; returns how many rows were written."""
         if connection.dialect.name == "sqlite":
             return _run_on_sqlite(connection, self._for_sqlite, rows)
-        return connection.execute(self._for_postgres, self._parameters(rows)).rowcount
+        return direct.count(connection, *self._on_postgres(rows))
 
-    def _parameters(self, rows: Sequence[Sequence[Any]]) -> dict[str, str]:
-        return {"rows": _as_objects(self._columns, rows)}
+    def _on_postgres(self, rows: Sequence[Sequence[Any]]) -> tuple[str, Values]:
+        return direct.text_of("postgresql", self._for_postgres, {"rows": _as_objects(self._columns, rows)})
 
     @cached_property
     def _for_sqlite(self) -> "_ForSqlite":
@@ -93,8 +92,7 @@ class Insertion:
         given = _recordset(self._columns)
         names = [each.name for each in self._columns]
         chosen = select(*(given.c[name] for name in names))
-        statement = self._statement.from_select(names, chosen, include_defaults=False)
-        return statement.execution_options(preserve_rowcount=True)
+        return self._statement.from_select(names, chosen, include_defaults=False)
 
 
 class Change:
@@ -121,16 +119,16 @@ class Change:
         if connection.dialect.name == "sqlite":
             _run_on_sqlite(connection, self._for_sqlite, rows)
         else:
-            connection.execute(self._for_postgres, self._parameters(rows), execution_options=UNAWAITED)
+            direct.send(connection, *self._on_postgres(rows))
 
     def count(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> int:
         """Like `run`; returns how many rows were there to be changed."""
         if connection.dialect.name == "sqlite":
             return _run_on_sqlite(connection, self._for_sqlite, rows)
-        return connection.execute(self._for_postgres, self._parameters(rows)).rowcount
+        return direct.count(connection, *self._on_postgres(rows))
 
-    def _parameters(self, rows: Sequence[Sequence[Any]]) -> dict[str, str]:
-        return {"rows": _as_objects(self._given, rows)}
+    def _on_postgres(self, rows: Sequence[Sequence[Any]]) -> tuple[str, Values]:
+        return direct.text_of("postgresql", self._for_postgres, {"rows": _as_objects(self._given, rows)})
 
     @property
     def _given(self) -> tuple[TableColumn[Any], ...]:
@@ -147,8 +145,7 @@ class Change:
     @cached_property
     def _for_postgres(self) -> Update:
         given = _recordset(self._given)
-        statement = self._from([given.c[each.name] for each in self._given])
-        return statement.execution_options(preserve_rowcount=True)
+        return self._from([given.c[each.name] for each in self._given])
 
     def _from(self, given: Sequence[ColumnElement[Any]]) -> Update:
         key, values = given[: len(self._key)], given[len(self._key) :]
@@ -174,7 +171,7 @@ class _ForSqlite:
 
 def _run_on_sqlite(connection: Connection, statement: _ForSqlite, rows: Sequence[Sequence[Any]]) -> int:
     return sum(
-        connection.exec_driver_sql(statement.text(len(piece)), tuple(chain.from_iterable(piece))).rowcount
+        direct.count(connection, statement.text(len(piece)), tuple(chain.from_iterable(piece)))
         for piece in _pieces(rows)
     )
 

@@ -24,9 +24,9 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 
 from admit.errors import AdmitError
-from admit.storage import volleys
+from admit.storage import direct
+from admit.storage.direct import Asked
 from admit.storage.rows import ManyRows
-from admit.storage.volleys import Asked
 from admit.storage.watchdog import Guard
 
 UNIT_ROWS_MAX = 5_000
@@ -122,7 +122,7 @@ class Transaction:
         """The rows that each of several statements returns. They do not wait for one another's answers."""
         self._may_go_on(any(statement.is_dml for statement, _ in asked))
         try:
-            found = volleys.rows_of_each(self.connection, asked)
+            found = direct.rows_of_each(self.connection, asked)
         except DBAPIError:
             self._broken = True
             raise
