@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Sized
 
-GATHER_SECONDS_MAX = 0.01
+GATHER_SECONDS_MAX = 0.004
 
 
 class Gathering:
