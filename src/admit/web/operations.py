@@ -14,6 +14,7 @@ from admit.accounts.apps import App
 from admit.errors import InvalidRequest, TooLarge
 from admit.gateway import Gateway
 from admit.operators.tokens import OperatorToken
+from admit.outbound.deadline import Deadline
 from admit.web.errors import BodyTooSlow
 from admit.web.large_bodies import take_place
 
@@ -135,7 +136,7 @@ async def read_body(request: Request, bytes_max: int) -> bytes:
     chunks: list[bytes] = []
     size = 0
     try:
-        async with asyncio.timeout(BODY_SECONDS_MAX):
+        with Deadline(asyncio.get_running_loop(), BODY_SECONDS_MAX):
             while True:
                 message = await request.receive()
                 if message["type"] == "http.disconnect":

@@ -11,6 +11,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from admit.accounts.apps import App
 from admit.accounts.tokens import AccessClaims
 from admit.data.change_news import Visitor
+from admit.outbound.deadline import Deadline
 
 MESSAGE_BYTES_MAX = 65_536
 MESSAGES_MAX = 60
@@ -146,10 +147,11 @@ async def converse(websocket: WebSocket, socket: Socket, on_message: Callable[[M
 
 async def _write(websocket: WebSocket, socket: Socket) -> None:
     """Sends what is in the outbox until it holds the end."""
+    loop = asyncio.get_running_loop()
     try:
         while True:
             message = await socket.outbox.get()
-            async with asyncio.timeout(SEND_SECONDS_MAX):
+            with Deadline(loop, SEND_SECONDS_MAX):
                 if isinstance(message, Close):
                     await websocket.close(message.code, message.reason)
                     return
