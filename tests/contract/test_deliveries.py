@@ -18,12 +18,14 @@ from standardwebhooks import Webhook
 
 from admit.accounts import user_deletion
 from admit.accounts.apps import App
+from admit.errors import StorageUnavailable
 from admit.events import log
 from admit.jobs import attempts
 from admit.jobs.pace import FAILURES_TO_REST
 from admit.jobs.tables import jobs
 from admit.outbound import signing
 from admit.webhooks import delivery, endpoint_states, endpoints, health
+from admit.webhooks.book import Book
 from admit.webhooks.endpoint_settings import SettingsChange
 from admit.webhooks.endpoints import Endpoint
 from tests import receivers
@@ -175,6 +177,30 @@ async def test_failures_are_tried_again_under_the_same_id_at_growing_pauses(serv
     stamps = [int(call.headers["webhook-timestamp"]) for call in told.calls]
     assert stamps[0] < stamps[1] < stamps[2]
     assert [each.outcome for each in tried] == ["http_500", "http_500", "ok"]
+
+
+async def test_a_receiver_is_not_to_blame_for_our_own_database(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was sent: it is no attempt, and the endpoint neither rests nor is in trouble."""
+    people = [f"person{number}" for number in range(FAILURES_TO_REST + 1)]
+    away, honest = set(people), Book.endpoint
+
+    async def unread(book: Book, *key: str) -> Endpoint | None:
+        if away:
+            away.pop()
+            raise StorageUnavailable("The database does not answer.")
+        return await honest(book, *key)
+
+    monkeypatch.setattr(Book, "endpoint", unread)
+    monkeypatch.setattr(delivery, "UNREAD_MS", 1)
+    async with receiving(OK) as receiver:
+        await desk.endpoint(receiver.url)
+        await desk.enroll(*people)
+        rows = await desk.settled(len(people))
+    assert not away
+    assert {(row.state, row.attempts) for row in rows} == {("done", 1)}
+    assert [[each.outcome for each in await desk.attempts_of(row)] for row in rows] == [["ok"]] * len(people)
 
 
 async def test_delivery_whose_last_attempt_fails_is_dead_and_can_be_found(desk: Desk) -> None:

@@ -14,9 +14,10 @@ NOW = 1_764_000_000_000
 
 
 def failing(times: int) -> Adaptive:
+    """Has failed so often, each time as soon as it might begin."""
     pace = Adaptive()
     for _ in range(times):
-        pace.failed(NOW, 0)
+        pace.failed(max(NOW, pace.may_begin_at()), 0)
     return pace
 
 
@@ -42,12 +43,24 @@ def test_one_failure_among_successes_is_no_reason_to_rest() -> None:
 
 
 def test_lane_that_only_fails_rests_longer_and_longer_up_to_a_minute() -> None:
-    rests = [failing(FAILURES_TO_REST + more).may_begin_at() - NOW for more in range(9)]
+    ends = [failing(FAILURES_TO_REST + more).may_begin_at() for more in range(9)]
+    rests = [end - begin for begin, end in zip([NOW, *ends], ends, strict=False)]
 
     assert rests[:4] == [REST_MS_MIN, 2 * REST_MS_MIN, 4 * REST_MS_MIN, 8 * REST_MS_MIN]
     assert rests[-1] == REST_MS_MAX
     assert failing(FAILURES_TO_REST).at_once(NOW) == 0
     assert failing(FAILURES_TO_REST).at_once(NOW + REST_MS_MIN) == 1
+
+
+def test_what_was_at_work_when_a_rest_began_does_not_make_it_longer() -> None:
+    pace = Adaptive()
+    for each in range(AT_ONCE_MAX):
+        pace.failed(NOW + each, 0)
+    began = NOW + FAILURES_TO_REST - 1
+    assert pace.may_begin_at() == began + REST_MS_MIN
+
+    pace.failed(began + REST_MS_MIN, 0)
+    assert pace.may_begin_at() == began + REST_MS_MIN + 2 * REST_MS_MIN
 
 
 def test_rest_that_was_asked_for_is_kept_whatever_succeeds_meanwhile_but_not_for_ever() -> None:

@@ -101,12 +101,13 @@ class Adaptive:
         self._window = min(AT_ONCE_MAX, self._window + 1 / 4)
 
     def failed(self, now: int, rest_ms: int) -> None:
-        self._failures += 1
         self._window = max(1.0, self._window / 2)
         rest = min(rest_ms, ASKED_REST_MS_MAX)
-        if (beyond := self._failures - FAILURES_TO_REST) >= 0:
-            self._recovering_since = None
-            rest = max(rest, min(REST_MS_MAX, REST_MS_MIN << min(beyond, 16)))
+        if now >= self._resting_until:  # what was at work when the rest began says nothing new
+            self._failures += 1
+            if (beyond := self._failures - FAILURES_TO_REST) >= 0:
+                self._recovering_since = None
+                rest = max(rest, min(REST_MS_MAX, REST_MS_MIN << min(beyond, 16)))
         self._resting_until = max(self._resting_until, now + rest)
 
     def caught_up(self) -> None:

@@ -7,11 +7,12 @@ import msgspec
 
 from admit.accounts.directory import Directory
 from admit.clock import HOUR_MS, MINUTE_MS, SECOND_MS, Clock
-from admit.errors import NotFound
+from admit.errors import NotFound, StorageUnavailable
 from admit.events import log
 from admit.events.log import Recorded
 from admit.jobs import attempts
 from admit.jobs.attempts import Attempt
+from admit.jobs.handling import Later
 from admit.jobs.pace import Adaptive
 from admit.jobs.queue import Job
 from admit.jobs.retry import Schedule
@@ -28,6 +29,8 @@ from admit.webhooks.verdicts import Verdict
 
 TIMEOUT_SECONDS = 15.0
 REPLY_BYTES_MAX = 16_384
+UNREAD_MS = SECOND_MS
+"""How long a delivery waits for our own database, for which its receiver is not to blame."""
 AT_ONCE = 1_024
 """Over all endpoints of this process. Who hangs is soon down to one at once (`jobs.pace`)."""
 
@@ -101,6 +104,12 @@ class Courier:
 
     async def deliver(self, owed: Owed) -> Outcome:
         """One attempt."""
+        try:
+            return await self._deliver(owed)
+        except StorageUnavailable as error:  # it reads before it sends, and never after
+            return Later(str(error), UNREAD_MS)
+
+    async def _deliver(self, owed: Owed) -> Outcome:
         job, event = owed.job, owed.event
         endpoint = await self._book.endpoint(job.app_id, job.lane)
         if endpoint is None:
