@@ -5,7 +5,7 @@ then; sending the answer needs none.
 """
 
 import asyncio
-from collections import Counter, deque
+from collections import Counter
 from typing import NamedTuple
 
 from starlette.types import Scope
@@ -39,7 +39,7 @@ class LargeBodies:
     def __init__(self) -> None:
         self._left = TOTAL_BYTES
         self._held: Counter[str] = Counter()
-        self._waiting: deque[_Place] = deque()
+        self._waiting: list[_Place] = []
 
     def receive(self, scope: Scope) -> None:
         """Begins a request; `take_place` finds the places in its scope."""

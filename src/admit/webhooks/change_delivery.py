@@ -11,7 +11,6 @@ import msgspec
 from msgspec.structs import replace
 
 from admit.clock import HOUR_MS, MINUTE_MS, SECOND_MS, Clock
-from admit.errors import StorageUnavailable
 from admit.jobs import attempts, queue
 from admit.jobs.attempts import Attempt
 from admit.jobs.handling import Done, GiveUp, Later, Line, Outcome
@@ -71,10 +70,7 @@ class Courier:
 
     async def deliver(self, job: Job) -> Outcome:
         """One attempt."""
-        try:
-            return await self._deliver(job)
-        except StorageUnavailable as error:  # it reads before it sends, and never after
-            return Later(str(error), delivery.UNREAD_MS)
+        return await delivery.put_back_if_unread(self._deliver(job))
 
     async def _deliver(self, job: Job) -> Outcome:
         endpoint = await self._book.endpoint(job.app_id, job.lane)

@@ -1,6 +1,6 @@
 """Delivery: one event owed to one endpoint is signed, sent, and what came back decides what becomes of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from functools import partial
 
 import msgspec
@@ -104,10 +104,7 @@ class Courier:
 
     async def deliver(self, owed: Owed) -> Outcome:
         """One attempt."""
-        try:
-            return await self._deliver(owed)
-        except StorageUnavailable as error:  # it reads before it sends, and never after
-            return Later(str(error), UNREAD_MS)
+        return await put_back_if_unread(self._deliver(owed))
 
     async def _deliver(self, owed: Owed) -> Outcome:
         job, event = owed.job, owed.event
@@ -144,6 +141,15 @@ class Courier:
             backfill=owed.backfill,
             test=owed.test,
         )
+
+
+async def put_back_if_unread(attempt: Awaitable[Outcome]) -> Outcome:
+    """What came of an attempt that reads before it sends, and never after: nothing was sent where our own
+    database did not answer, so that it was no attempt."""
+    try:
+        return await attempt
+    except StorageUnavailable as error:
+        return Later(str(error), UNREAD_MS)
 
 
 async def post(
